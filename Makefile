@@ -1,0 +1,66 @@
+# Two commands do everything: `make demo` and `make test`. They need Python 3.11+, git and make.
+
+PYTHON ?= python3
+VENV   ?= .venv
+# JAX has the smallest wheel of the three; `make demo BACKEND=torch` or `BACKEND=tensorflow` work too.
+BACKEND ?= jax
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST := $(BIN)/python -m pytest -q
+BACKENDS := tensorflow torch jax
+
+.PHONY: demo test test-slow lint types docs bench clean help
+
+help:
+	@echo "make demo       install into $(VENV), train the comparison on scikit-learn's digits (no network data)"
+	@echo "make test       install all extras, run the tests on TensorFlow, PyTorch and JAX"
+	@echo "make test-slow  the tests marked slow, on the three backends"
+	@echo "make lint types docs   ruff; pyright; the documentation into site/"
+	@echo "make bench      the benchmarks, on the three backends (minutes)"
+
+demo: $(VENV)/.installed-$(BACKEND)
+	KERAS_BACKEND=$(BACKEND) $(BIN)/python experiments/cifar_sac.py --dataset digits
+
+test: $(VENV)/.installed-all
+	@set -e; for backend in $(BACKENDS); do \
+	    echo "== $$backend"; \
+	    KERAS_BACKEND=$$backend $(PYTEST) -n 2 --dist loadfile -m "not slow"; \
+	done
+
+test-slow: $(VENV)/.installed-all
+	@set -e; for backend in $(BACKENDS); do \
+	    echo "== $$backend (slow)"; \
+	    KERAS_BACKEND=$$backend $(PYTEST) -m slow; \
+	done
+
+lint: $(VENV)/.installed-all
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-all
+	$(BIN)/pyright
+
+docs: $(VENV)/.installed-all
+	KERAS_BACKEND=jax $(BIN)/mkdocs build --strict --quiet
+
+bench: $(VENV)/.installed-all
+	$(BIN)/python benchmarks/bench_bases.py
+	@set -e; for backend in $(BACKENDS); do \
+	    KERAS_BACKEND=$$backend $(BIN)/python benchmarks/bench_sac_dense.py; \
+	done
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "keras_sac needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+
+$(VENV)/.installed-all: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e '.[all]'
+	@touch $(VENV)/.installed-all $(foreach b,$(BACKENDS),$(VENV)/.installed-$(b))
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e '.[experiments,$*]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .hypothesis
