@@ -1,0 +1,20 @@
+"""Bases: from data, or from nothing but a shape, to the subspace that a SAC layer works in."""
+
+from keras_sac.bases._basis import Basis
+from keras_sac.bases._dct import dct
+from keras_sac.bases._lda import lda, lda_pca
+from keras_sac.bases._moments import Moments
+from keras_sac.bases._pca import pca
+from keras_sac.bases._random import random_orthogonal
+from keras_sac.bases._rank import choose_rank
+
+__all__ = [
+    "Basis",
+    "Moments",
+    "choose_rank",
+    "dct",
+    "lda",
+    "lda_pca",
+    "pca",
+    "random_orthogonal",
+]

@@ -1,0 +1,67 @@
+"""Class labels of a batch."""
+
+import numpy as np
+
+# A union of classes, and where the first and the second set lie in it.
+Merged = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def unique_labels(
+    y: np.ndarray, leading: tuple[int, ...], where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes that occur in `y`, sorted, and the index of each label among them.
+
+    Args:
+        y: integers (of any type, whole floats too) or strings, of shape `leading` or
+            `leading + (1,)`.
+        leading: shape of the samples.
+        where: what an error calls the batch.
+
+    Returns:
+        Classes, shape `(n_classes,)`, and indices, shape `(n_samples,)`.
+
+    Raises:
+        ValueError: if the labels are one-hot, of another shape, or no classes.
+    """
+    if y.shape not in (leading, (*leading, 1)):
+        if y.ndim == len(leading) + 1 and y.shape[:-1] == leading:
+            raise ValueError(
+                f"Labels must be class indices; {where} has shape {y.shape} for samples of shape "
+                f"{leading}, as if one-hot. Use `np.argmax(y, axis=-1)`."
+            )
+        raise ValueError(
+            f"Labels must have one entry a sample; {where} has labels of shape {y.shape} for "
+            f"samples of shape {leading}."
+        )
+    if y.dtype.kind == "O":
+        y = np.asarray(y.tolist())
+    if y.dtype.kind == "f":
+        whole = y.astype(np.int64, casting="unsafe") if np.all(np.isfinite(y)) else None
+        if whole is None or not np.array_equal(whole, y):
+            raise ValueError(
+                f"Labels must be classes, integers or strings; {where} has labels that are no "
+                "whole numbers."
+            )
+        y = whole
+    if y.dtype.kind in "biu":
+        y = y.astype(np.int64)
+    elif y.dtype.kind not in "US":
+        raise ValueError(f"Labels must be integers or strings; {where} has labels of {y.dtype}.")
+    classes, index = np.unique(y.reshape(-1), return_inverse=True)
+    return classes, index
+
+
+def merge_classes(old: np.ndarray | None, new: np.ndarray) -> Merged:
+    """Return the union of two sorted sets of classes, and where each of them lies in it.
+
+    Raises:
+        ValueError: if one set holds integers and the other strings.
+    """
+    if old is None:
+        return new.copy(), np.zeros(0, np.intp), np.arange(len(new))
+    if (old.dtype.kind == "i") != (new.dtype.kind == "i"):
+        raise ValueError(
+            f"Labels must be all integers or all strings; received {new.dtype} after {old.dtype}."
+        )
+    union = np.union1d(old, new)
+    return union, np.searchsorted(union, old), np.searchsorted(union, new)

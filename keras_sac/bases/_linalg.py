@@ -1,0 +1,99 @@
+"""Leading eigenvectors, orthonormal completion, and signs that do not depend on the machine."""
+
+import numpy as np
+import scipy.linalg
+
+# From this width on, single precision with a correction in double precision pays.
+_MIXED_FROM = 512
+# Largest bound on the sine of the angle to the exact subspace before it is recomputed: a cosine of
+# at least 0.99995. On CIFAR-10 the bound was some 40 times the sine itself.
+_MAX_SINE = 1e-2
+
+
+def leading_eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `rank` largest eigenvalues of a symmetric matrix, and their eigenvectors.
+
+    Large problems are solved in single precision; a Rayleigh-Ritz step in double precision on the
+    subspace found then gives eigenvalues and vectors inside it. By Davis and Kahan the sine of the
+    angle to the exact subspace is at most `(Σᵢ (|rᵢ| / (θᵢ - λ))²)^½` with the residuals `rᵢ` of
+    the Ritz pairs and `λ` the next eigenvalue; where that is not small, the whole is solved again
+    in double precision.
+
+    Args:
+        matrix: shape `(n, n)`, float64, symmetric.
+        rank: how many, `1 <= rank <= n`.
+
+    Returns:
+        Eigenvalues, shape `(rank,)`, descending, and orthonormal vectors, shape `(n, rank)`, with
+        the signs of `fix_signs`.
+
+    Reference:
+        Parlett, 1998, "The Symmetric Eigenvalue Problem", chapter 11.
+    """
+    pairs = None
+    # A large part of the spectrum costs as much in the correction as it saves.
+    if len(matrix) >= _MIXED_FROM and 4 * rank <= len(matrix):
+        pairs = _mixed_eigenpairs(matrix, rank)
+    if pairs is None:
+        pairs = _eigenpairs(np.array(matrix, order="C"), rank)
+    values, vectors = pairs
+    return values, fix_signs(vectors)
+
+
+def _eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    n = len(matrix)
+    # The transpose is the same matrix in the order of LAPACK: it is overwritten, not copied.
+    # "evx" took three quarters of the time of "evr" for 128 of 3072 vectors, "evd" three times it.
+    values, vectors = scipy.linalg.eigh(
+        matrix.T,
+        subset_by_index=(n - rank, n - 1),
+        driver="evx",
+        overwrite_a=True,
+        check_finite=False,
+    )
+    return values[::-1], vectors[:, ::-1]
+
+
+def _mixed_eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray] | None:
+    scale = float(np.abs(np.diagonal(matrix)).max())
+    if scale == 0:
+        return None
+    rough, start = _eigenpairs((matrix / scale).astype(np.float32), rank + 1)
+    basis = np.linalg.qr(start[:, :rank].astype(np.float64))[0]
+    image = matrix @ basis
+    values, rotation = np.linalg.eigh(basis.T @ image)
+    values, rotation = values[::-1], rotation[:, ::-1]
+    vectors = basis @ rotation
+    residuals = np.linalg.norm(image @ rotation - vectors * values, axis=0)
+    gaps = values - float(rough[rank]) * scale
+    if np.any(gaps <= 0) or np.linalg.norm(residuals / gaps) > _MAX_SINE:
+        return None
+    return values, vectors
+
+
+def fix_signs(vectors: np.ndarray) -> np.ndarray:
+    """Return the columns with signs such that their largest entry in magnitude is positive.
+
+    Of entries within a thousandth of the largest the first one decides: symmetric vectors, whose
+    two largest entries differ by rounding only, then have the same sign on every machine.
+    """
+    magnitude = np.abs(vectors)
+    first = np.argmax(magnitude >= 0.999 * magnitude.max(axis=0), axis=0)
+    signs = np.where(vectors[first, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)
+    return vectors * signs.astype(vectors.dtype)
+
+
+def complete(vectors: np.ndarray, rank: int) -> np.ndarray:
+    """Return `rank` orthonormal columns, the first of which are the orthonormal `vectors`.
+
+    The added ones are the same in every run; which ones they are has no meaning.
+    """
+    n, have = vectors.shape
+    if have >= rank:
+        return vectors
+    extra = np.random.default_rng(0).standard_normal((n, rank - have))
+    # Twice is enough (Kahan): the second projection removes what rounding left of the first.
+    for _ in range(2):
+        extra -= vectors @ (vectors.T @ extra)
+        extra = np.linalg.qr(extra)[0]
+    return np.concatenate([vectors, fix_signs(extra)], axis=1)

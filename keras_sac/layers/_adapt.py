@@ -1,0 +1,68 @@
+"""From a layer's inputs to its basis: one pass over the data."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from keras import ops
+
+from keras_sac.bases import Basis, Moments
+from keras_sac.bases._batches import iterate
+from keras_sac.layers import _basis_source
+
+if TYPE_CHECKING:
+    from keras_sac.layers._subspace_layer import SubspaceLayer
+
+
+def basis_of_inputs(
+    layer: "SubspaceLayer", data: Any, labels: Any, batch_size: int, progress: bool
+) -> tuple[Basis, tuple[int | None, ...]]:
+    """Return the basis that `layer` asks for, computed from its inputs, and the inputs' shape.
+
+    The layer is read, never changed: a pass that fails leaves it as it was.
+    """
+    moments = Moments()
+    with_labels = layer.kind.startswith("lda")
+    shape: tuple[int, ...] = ()
+    for x, y in iterate(data, labels, batch_size=batch_size, progress=progress):
+        rows = layer._samples(x)
+        if layer.built and rows.shape[1] != layer.in_dim:
+            raise ValueError(
+                f"{layer.name!r} takes inputs of width {layer.in_dim}; received a batch of shape "
+                f"{x.shape}, of width {rows.shape[1]}."
+            )
+        moments.update(rows, _one_label_a_row(y, len(rows)) if with_labels else None)
+        shape = x.shape[1:]
+    if _basis_source.needs_data(layer.kind):
+        basis = _basis_source.from_moments(layer.kind, moments, layer.rank)
+    else:
+        basis = _with_statistics(_present_basis(layer, shape), moments)
+    return basis, (None, *shape)
+
+
+def _one_label_a_row(labels: np.ndarray | None, rows: int) -> np.ndarray | None:
+    if labels is None or len(labels) == rows or labels.size == 0 or rows % labels.size:
+        # What does not divide is reported by `Moments`, which knows what it expects.
+        return labels
+    # A sample is read as several rows (time steps, patches); all of them have its label.
+    return np.repeat(labels.reshape(-1), rows // labels.size)
+
+
+def _present_basis(layer: "SubspaceLayer", shape: tuple[int, ...]) -> Basis:
+    if layer.built:
+        return Basis(ops.convert_to_numpy(layer.basis), kind=layer.kind)
+    basis = layer._initial_basis(layer._grid((None, *shape)))
+    if basis is None:
+        raise ValueError(layer._no_basis_message())
+    return basis
+
+
+def _with_statistics(basis: Basis, moments: Moments) -> Basis:
+    matrix = basis.matrix.astype(np.float64)
+    return Basis(
+        basis.matrix,
+        kind=basis.kind,
+        mean=moments.mean,
+        variances=np.einsum("ir,ir->r", matrix, moments.covariance @ matrix),
+        total_variance=moments.total_variance,
+        n_samples=moments.count,
+    )

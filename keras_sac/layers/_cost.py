@@ -1,0 +1,22 @@
+"""Which order of the products costs fewer multiplications."""
+
+import math
+from collections.abc import Sequence
+
+
+def factored_is_cheaper(rows: int | None, in_dim: int, rank: int, units: int) -> bool:
+    """Whether `(x B) L` needs no more multiplications than `x (B L)`.
+
+    `rows rank (in_dim + units)` against `in_dim rank units + rows in_dim units`; an unknown
+    number of rows is taken as large.
+    """
+    factored = rank * (in_dim + units)
+    merged = in_dim * units
+    if rows is None:
+        return factored <= merged
+    return rows * factored <= in_dim * rank * units + rows * merged
+
+
+def rows_of(shape: Sequence[int | None]) -> int | None:
+    """Product of the sizes, `None` if one is not known."""
+    return None if any(size is None for size in shape) else math.prod(shape)  # type: ignore[arg-type]

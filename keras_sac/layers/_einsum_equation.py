@@ -1,0 +1,129 @@
+"""What an einsum equation says of a layer: which axes are contracted, which are made."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+_FORM = re.compile(r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class EinsumEquation:
+    """The equation of an `EinsumDense` kernel that factors into basis and learner.
+
+    `inputs,kernel->outputs`: labels of the kernel that are in the inputs only are contracted and
+    become the basis' rows; labels that are in the outputs only are made by the learner.
+
+    Args:
+        inputs: labels of the input without the ellipsis.
+        kernel: labels of the kernel.
+        outputs: labels of the output without the ellipsis.
+        ellipsis: `"left"`, `"right"` or `""`.
+    """
+
+    inputs: str
+    kernel: str
+    outputs: str
+    ellipsis: str
+
+    @classmethod
+    def parse(cls, equation: str) -> "EinsumEquation":
+        """Read `equation`; refuse what does not factor, with the reason."""
+        match = _FORM.fullmatch(equation.replace(" ", ""))
+        if match is None:
+            raise ValueError(
+                f"Invalid einsum equation {equation!r}: expected '[X],[Y]->[Z]', "
+                "'...[X],[Y]->...[Z]' or '[X]...,[Y]->[Z]...' with letters for X, Y and Z."
+            )
+        left, inputs, right, kernel, out_left, outputs, out_right = match.groups()
+        if (left, right) != (out_left, out_right) or (left and right):
+            raise ValueError(
+                f"Invalid einsum equation {equation!r}: the ellipsis must be on the same side of "
+                "input and output, and on one side only."
+            )
+        for labels in (inputs, kernel, outputs):
+            if len(set(labels)) != len(labels):
+                raise ValueError(f"Invalid einsum equation {equation!r}: {labels!r} repeats.")
+        shared = sorted(set(kernel) & set(inputs) & set(outputs))
+        if shared:
+            raise ValueError(
+                f"The kernel of {equation!r} has an axis of its own for every index of "
+                f"{', '.join(map(repr, shared))} (in input, kernel and output): such a kernel has "
+                "no single basis. Use `keras.layers.EinsumDense`."
+            )
+        self = cls(inputs, kernel, outputs, "left" if left else "right" if right else "")
+        unknown = set(kernel) ^ set(self.contracted + self.made)
+        unknown |= set(inputs + outputs) - set(kernel) - (set(inputs) & set(outputs))
+        if unknown or not self.contracted or not self.made:
+            raise ValueError(
+                f"Invalid einsum equation {equation!r}: every label of the kernel must be in input "
+                "or output, with at least one of each; every other label in input and output."
+            )
+        return self
+
+    @property
+    def contracted(self) -> str:
+        """Labels that are summed over, in the kernel's order."""
+        return "".join(c for c in self.kernel if c in self.inputs and c not in self.outputs)
+
+    @property
+    def made(self) -> str:
+        """Labels that the layer makes, in the kernel's order."""
+        return "".join(c for c in self.kernel if c in self.outputs and c not in self.inputs)
+
+    @property
+    def kept(self) -> str:
+        """Labels of the input that pass through, in the input's order."""
+        return "".join(c for c in self.inputs if c in self.outputs)
+
+    def project_equation(self) -> str:
+        """Return the equation of `x B`, the rank being the last axis of the result."""
+        rank = self._free_label()
+        inputs, kept = self._dots(self.inputs), self._dots(self.kept)
+        return f"{inputs},{self.contracted}{rank}->{kept}{rank}"
+
+    def combine_equation(self) -> str:
+        """Return the equation of `z L`."""
+        rank = self._free_label()
+        outputs = self._dots(self.outputs)
+        return f"{self._dots(self.kept)}{rank},{rank}{self.made}->{outputs}"
+
+    def elided(self, ndim: int) -> int:
+        """Return how many axes of an input with `ndim` axes the ellipsis stands for."""
+        elided = ndim - len(self.inputs)
+        if elided < 0 or (elided > 0 and not self.ellipsis):
+            at_least = "at least " if self.ellipsis else ""
+            raise ValueError(
+                f"The equation {self.inputs!r},{self.kernel!r}->{self.outputs!r} is for inputs "
+                f"with {at_least}{len(self.inputs)} axes; received {ndim}."
+            )
+        return elided
+
+    def input_axes(self, labels: str, ndim: int) -> tuple[int, ...]:
+        """Return the positions of `labels` in an input with `ndim` axes."""
+        elided = self.elided(ndim)
+        start = elided if self.ellipsis == "left" else 0
+        return tuple(start + self.inputs.index(label) for label in labels)
+
+    def output_sizes(self, output_shape: int | Sequence[int | None]) -> dict[str, int | None]:
+        """Return the size of each output label from the layer's `output_shape` argument.
+
+        As in `keras.layers.EinsumDense`: the shape has no batch axis and none for the ellipsis.
+        """
+        shape = (output_shape,) if isinstance(output_shape, int) else tuple(output_shape)
+        labels = self.outputs if self.ellipsis == "left" else self.outputs[1:]
+        if len(shape) != len(labels):
+            raise ValueError(
+                f"`output_shape` must have one entry for each of the labels {labels!r} of the "
+                f"output (no batch axis, none for '...'); received {output_shape!r}."
+            )
+        return dict(zip(labels, shape, strict=True))
+
+    def _dots(self, labels: str) -> str:
+        if self.ellipsis == "left":
+            return f"...{labels}"
+        return f"{labels}..." if self.ellipsis == "right" else labels
+
+    def _free_label(self) -> str:
+        used = set(self.inputs + self.kernel + self.outputs)
+        return next(c for c in "rzyxwvutsqponmlkjihgfedcbaRZYXWVUTSQ" if c not in used)

@@ -1,0 +1,53 @@
+"""The rows that a convolution multiplies by its kernel."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def extract_patches(
+    inputs: np.ndarray,
+    kernel_size: Sequence[int],
+    strides: Sequence[int],
+    dilation_rate: Sequence[int],
+    padding: str,
+) -> np.ndarray:
+    """Return every patch that a convolution sees, one a row.
+
+    The entries of a row are in the order of Keras' kernels, `(*kernel_size, channels)`, so that
+    `rows @ kernel.reshape(-1, filters)` is the convolution.
+
+    Args:
+        inputs: shape `(batch, *spatial, channels)`.
+        kernel_size: one size a spatial axis.
+        strides: one step a spatial axis.
+        dilation_rate: one spacing a spatial axis.
+        padding: `"valid"`, `"same"` or `"causal"`, with zeros, as Keras pads.
+
+    Returns:
+        Shape `(batch * positions, prod(kernel_size) * channels)`, dtype of the inputs.
+    """
+    axes = tuple(range(1, inputs.ndim - 1))
+    extents = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation_rate, strict=True)]
+    pads = [
+        _padding(inputs.shape[axis], extent, stride, padding)
+        for axis, extent, stride in zip(axes, extents, strides, strict=True)
+    ]
+    if any(sum(pad) for pad in pads):
+        inputs = np.pad(inputs, [(0, 0), *pads, (0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(inputs, extents, axis=axes)
+    steps = tuple(slice(None, None, s) for s in strides)
+    gaps = tuple(slice(None, None, d) for d in dilation_rate)
+    windows = windows[(slice(None), *steps, slice(None), *gaps)]
+    # (batch, *positions, channels, *kernel) -> (batch, *positions, *kernel, channels)
+    windows = np.moveaxis(windows, 1 + len(axes), -1)
+    return windows.reshape(-1, int(np.prod(kernel_size)) * inputs.shape[-1])
+
+
+def _padding(size: int, extent: int, stride: int, padding: str) -> tuple[int, int]:
+    if padding == "valid":
+        return 0, 0
+    if padding == "causal":
+        return extent - 1, 0
+    total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+    return total // 2, total - total // 2

@@ -1,0 +1,129 @@
+"""`SACDense`: a densely connected layer trained inside a fixed subspace."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sac.layers._cost import factored_is_cheaper, rows_of
+from keras_sac.layers._subspace_layer import SubspaceLayer
+
+
+@keras.saving.register_keras_serializable(package="keras_sac")
+class SACDense(SubspaceLayer):
+    """Densely connected layer whose kernel is a frozen basis times a small trained learner.
+
+    `y = activation((x - mean) B L + bias)` with the basis `B (in_dim, rank)`, computed from the
+    data and not trained, and the learner `L (rank, units)`, trained: `rank * units` trainable
+    numbers instead of `in_dim * units`. `B L` is never formed where two thin products are cheaper;
+    which order is cheaper is decided from the shapes. The mean is subtracted with `center` only.
+
+    Args:
+        units: positive integer, size of the output.
+        basis: the subspace: a `keras_sac.bases.Basis`, an array of shape `(in_dim, rank)`, or a
+            kind. `"random"` (orthogonal) and `"dct"` are made when the layer is built; `"pca"`,
+            `"pca_whitened"`, `"lda"` and `"lda_pca"` by `adapt(data)`.
+        rank: number of columns, `1 <= rank <= in_dim`. Needed with a kind; with a `Basis` or an
+            array it may be left out, or keep the leading columns only.
+        activation: as in `keras.layers.Dense`.
+        use_bias: whether to add a trained bias.
+        center: subtract the mean of the data that the basis was computed from.
+        basis_trainable: train the basis too (see `unfreeze_basis` and `BasisFinetuning`).
+        basis_constraint: constraint of a trained basis, such as `keras_sac.layers.Orthonormal()`.
+        learner_initializer: `None` (default) draws the learner uniformly, with the variance that
+            gives the outputs the same variance as those of a `Dense` with `glorot_uniform`. Any
+            Keras initializer is applied to the shape `(rank, units)`.
+        bias_initializer: initializer of the bias.
+        learner_regularizer: regularizer of the learner.
+        bias_regularizer: regularizer of the bias.
+        activity_regularizer: regularizer of the output.
+        learner_constraint: constraint of the learner.
+        bias_constraint: constraint of the bias.
+        seed: integer that fixes the `"random"` basis.
+        **kwargs: `name`, `dtype`, `trainable`, as for any Keras layer.
+
+    Input shape: `(batch, ..., in_dim)`, at least two axes.
+    Output shape: `(batch, ..., units)`.
+
+    Raises:
+        ValueError: if `units` or `rank` are out of range, the basis has the wrong width or entries
+            that are not finite, or the layer is used before `adapt`.
+
+    Example:
+    >>> import keras, numpy as np
+    >>> from keras_sac import SACDense, bases
+    >>> x = np.random.default_rng(0).normal(size=(256, 20)).astype("float32")
+    >>> layer = SACDense(4, bases.pca(x, rank=5), activation="relu")
+    >>> layer(x).shape[1], [tuple(w.shape) for w in layer.trainable_weights]
+    (4, [(5, 4), (4,)])
+    >>> adapted = SACDense(4, "pca", rank=5)
+    >>> adapted.adapt(x)
+    >>> tuple(adapted.kernel.shape), type(adapted.to_dense()).__name__
+    ((20, 4), 'Dense')
+
+    Reference:
+        Denil et al., 2013, "Predicting Parameters in Deep Learning"; Li et al., 2018, "Measuring
+        the Intrinsic Dimension of Objective Landscapes".
+    """
+
+    def __init__(
+        self,
+        units: int,
+        basis: Any,
+        *,
+        rank: int | None = None,
+        activation: Any = None,
+        use_bias: bool = True,
+        **kwargs: Any,
+    ):
+        super().__init__(basis, rank=rank, activation=activation, use_bias=use_bias, **kwargs)
+        self.units = positive_integer("units", units)
+        self.input_spec = keras.layers.InputSpec(min_ndim=2)
+
+    def build(self, input_shape: Any) -> None:
+        """Add the weights for inputs of width `input_shape[-1]`."""
+        self._add_subspace_weights(self._grid(input_shape), self.units)
+        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: self.in_dim})
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """Return `(*input_shape[:-1], units)`."""
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the configuration; the basis is named by its kind, its matrix is a weight."""
+        return {**super().get_config(), "units": self.units}
+
+    def _grid(self, input_shape: Any) -> tuple[int, ...]:
+        return (input_shape[-1],)
+
+    def _samples(self, inputs: np.ndarray) -> np.ndarray:
+        return inputs.reshape(-1, inputs.shape[-1])
+
+    def _factored(self, inputs: Any) -> bool:
+        rows = rows_of(inputs.shape[:-1])
+        return factored_is_cheaper(rows, self.in_dim, self.rank, self.units)
+
+    def _apply_basis(self, inputs: Any) -> Any:
+        return ops.matmul(inputs, self.basis)
+
+    def _apply_learner(self, projections: Any) -> Any:
+        return ops.matmul(projections, self.learner)
+
+    def _apply_kernel(self, inputs: Any, kernel: Any) -> Any:
+        return ops.matmul(inputs, kernel)
+
+    def _kernel_shape(self) -> tuple[int, ...]:
+        return (self.in_dim, self.units)
+
+    def _stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        layer = keras.layers.Dense(self.units, **kwargs)
+        layer.build((None, self.in_dim))
+        return layer
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """Return `value` if it is a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"`{name}` must be a positive integer; received {value!r}.")
+    return int(value)

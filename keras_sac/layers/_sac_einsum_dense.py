@@ -1,0 +1,205 @@
+"""`SACEinsumDense`: an einsum layer trained inside a fixed subspace."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sac.layers._cost import factored_is_cheaper, rows_of
+from keras_sac.layers._einsum_equation import EinsumEquation
+from keras_sac.layers._subspace_layer import SubspaceLayer
+
+
+@keras.saving.register_keras_serializable(package="keras_sac")
+class SACEinsumDense(SubspaceLayer):
+    """Einsum layer whose kernel is a frozen basis times a small trained learner.
+
+    `y = activation(einsum(equation, x, K) + bias)`, `K = B L`: the axes that the equation sums over
+    are the rows of the basis `B (in_dim, rank)`, the axes that it makes are the columns of the
+    learner `L (rank, units)`. This covers the projections of `MultiHeadAttention`:
+    `"abc,cde->abde"` (query, key, value) and `"abcd,cde->abe"` (output).
+
+    Args:
+        equation: as in `keras.layers.EinsumDense`; kernels with an axis that is in input and
+            output at once do not factor and are refused.
+        output_shape: integer or tuple, as in `keras.layers.EinsumDense` (no batch axis).
+        basis: a `Basis` or an array of shape `(in_dim, rank)`, or a kind, as in `SACDense`;
+            `in_dim` is the product of the contracted axes in the kernel's order.
+        rank: number of columns, `1 <= rank <= in_dim`.
+        activation: as in `keras.layers.EinsumDense`.
+        bias_axes: labels of the output's axes that get a bias, or `None` for no bias.
+        **kwargs: what `SACDense` takes besides (`center`, `learner_initializer`, `name`, ...).
+
+    Input shape: what the equation says; the batch axis first.
+    Output shape: as `keras.layers.EinsumDense`.
+
+    Raises:
+        ValueError: if the equation does not parse or does not factor, or as `SACDense`.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_sac.layers import SACEinsumDense
+    >>> x = np.random.default_rng(0).normal(size=(8, 5, 12)).astype("float32")
+    >>> layer = SACEinsumDense("abc,cde->abde", (None, 2, 3), "pca", rank=4, bias_axes="de")
+    >>> layer.adapt(x)
+    >>> tuple(layer(x).shape), tuple(layer.kernel.shape)
+    ((8, 5, 2, 3), (12, 2, 3))
+
+    Reference:
+        Denil et al., 2013, "Predicting Parameters in Deep Learning".
+    """
+
+    def __init__(
+        self,
+        equation: str,
+        output_shape: Any,
+        basis: Any,
+        *,
+        rank: int | None = None,
+        activation: Any = None,
+        bias_axes: str | None = None,
+        **kwargs: Any,
+    ):
+        use_bias = bias_axes is not None
+        super().__init__(basis, rank=rank, activation=activation, use_bias=use_bias, **kwargs)
+        self.equation = equation
+        self.partial_output_shape = output_shape
+        self.bias_axes = bias_axes
+        self._parsed = EinsumEquation.parse(equation)
+        self._sizes = self._parsed.output_sizes(output_shape)
+        made = [self._sizes.get(label) for label in self._parsed.made]
+        self._made_sizes = tuple(size for size in made if size is not None)
+        if None in made:
+            missing = [c for c, size in zip(self._parsed.made, made, strict=True) if size is None]
+            raise ValueError(
+                f"`output_shape` must give a size to {missing}, the axes that the layer makes; "
+                f"received {output_shape!r} for {equation!r}."
+            )
+        if use_bias and not (bias_axes and set(bias_axes) <= set(self._parsed.outputs)):
+            raise ValueError(
+                f"`bias_axes` must be labels of the output {self._parsed.outputs!r} of "
+                f"{equation!r}; received {bias_axes!r}."
+            )
+
+    def build(self, input_shape: Any) -> None:
+        """Add the weights for inputs of shape `input_shape`, batch axis included."""
+        grid = self._grid(input_shape)
+        self._contracted_sizes = grid
+        self._input_shape = tuple(input_shape)
+        self._output_shape = self.compute_output_shape(input_shape)
+        self._add_subspace_weights(
+            grid,
+            math.prod(self._made_sizes),
+            bias_shape=self._bias_shape_for(self.bias_axes) if self.bias_axes else None,
+        )
+        self.input_spec = keras.layers.InputSpec(ndim=len(input_shape))
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """Return the shape of the output, batch axis included."""
+        parsed, ndim = self._parsed, len(input_shape)
+        elided = parsed.elided(ndim)
+        labelled = []
+        for label in parsed.outputs:
+            if label in parsed.made:
+                labelled.append(self._sizes[label])
+                continue
+            size = input_shape[parsed.input_axes(label, ndim)[0]]
+            wanted = self._sizes.get(label)
+            if size is not None and wanted is not None and size != wanted:
+                raise ValueError(
+                    f"Axis {label!r} of {self.equation!r} has the size {wanted} in `output_shape` "
+                    f"and {size} in the input, of shape {tuple(input_shape)}."
+                )
+            labelled.append(wanted if size is None else size)
+        rest = tuple(input_shape[:elided] if parsed.ellipsis == "left" else input_shape[-elided:])
+        if not elided:
+            return tuple(labelled)
+        return (*rest, *labelled) if parsed.ellipsis == "left" else (*labelled, *rest)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the configuration; the basis is named by its kind, its matrix is a weight."""
+        config = super().get_config()
+        # `bias_axes` says it.
+        del config["use_bias"]
+        config.update(
+            equation=self.equation,
+            output_shape=self.partial_output_shape,
+            bias_axes=self.bias_axes,
+        )
+        return config
+
+    def _grid(self, input_shape: Any) -> tuple[int, ...]:
+        parsed = self._parsed
+        axes = parsed.input_axes(parsed.contracted, len(input_shape))
+        return tuple(input_shape[axis] for axis in axes)
+
+    def _samples(self, inputs: np.ndarray) -> np.ndarray:
+        parsed = self._parsed
+        axes = parsed.input_axes(parsed.contracted, inputs.ndim)
+        width = math.prod(inputs.shape[axis] for axis in axes)
+        return np.moveaxis(inputs, axes, range(-len(axes), 0)).reshape(-1, width)
+
+    def _factored(self, inputs: Any) -> bool:
+        parsed, shape = self._parsed, inputs.shape
+        contracted = parsed.input_axes(parsed.contracted, len(shape))
+        rows = rows_of([size for axis, size in enumerate(shape) if axis not in contracted])
+        return factored_is_cheaper(rows, self.in_dim, self.rank, math.prod(self._made_sizes))
+
+    def _apply_basis(self, inputs: Any) -> Any:
+        basis = ops.reshape(self.basis, (*self._contracted_sizes, self.rank))
+        return ops.einsum(self._parsed.project_equation(), inputs, basis)
+
+    def _apply_learner(self, projections: Any) -> Any:
+        learner = ops.reshape(self.learner, (self.rank, *self._made_sizes))
+        return ops.einsum(self._parsed.combine_equation(), projections, learner)
+
+    def _apply_kernel(self, inputs: Any, kernel: Any) -> Any:
+        return ops.einsum(self.equation, inputs, kernel)
+
+    def _over_outputs(self, vector: Any) -> Any:
+        return self._made_to_outputs(ops, vector)
+
+    def _as_bias(self, vector: np.ndarray) -> np.ndarray:
+        return self._made_to_outputs(np, vector)
+
+    def _made_to_outputs(self, xp: Any, vector: Any) -> Any:
+        # From the kernel's order of the made axes to the output's, with ones in between.
+        made = self._parsed.made
+        in_order = [label for label in self._parsed.outputs if label in made]
+        grid = xp.reshape(vector, self._made_sizes)
+        grid = xp.transpose(grid, [made.index(label) for label in in_order])
+        return xp.reshape(grid, self._bias_shape_for(made))
+
+    def _bias_shape_for(self, axes: str) -> tuple[int, ...]:
+        outputs, shape = self._parsed.outputs, self._output_shape
+        first = min(outputs.index(label) for label in axes)
+        sizes = shape[len(shape) - len(outputs) :]
+        trailing: tuple[int, ...] = ()
+        if self._parsed.ellipsis == "right":
+            sizes, trailing = shape[: len(outputs)], (1,) * (len(shape) - len(outputs))
+        wanted = [s if label in axes else 1 for label, s in zip(outputs, sizes, strict=True)]
+        known = [size for size in wanted[first:] if size is not None]
+        if len(known) < len(wanted[first:]):
+            raise ValueError(
+                f"A bias over the axes {axes!r} of {self.equation!r} needs their sizes; the output "
+                f"has shape {shape}. Fix the size of the input, or choose other `bias_axes`."
+            )
+        return (*known, *trailing)
+
+    def _shape_kernel(self, xp: Any, matrix: Any) -> Any:
+        order = self._parsed.contracted + self._parsed.made
+        kernel = xp.reshape(matrix, (*self._contracted_sizes, *self._made_sizes))
+        return xp.transpose(kernel, [order.index(label) for label in self._parsed.kernel])
+
+    def _stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        bias_axes = self.bias_axes
+        if kwargs.pop("use_bias") and self.center:
+            wanted = set(self._parsed.made) | set(bias_axes or "")
+            bias_axes = "".join(label for label in self._parsed.outputs if label in wanted)
+        layer = keras.layers.EinsumDense(
+            self.equation, self.partial_output_shape, bias_axes=bias_axes, **kwargs
+        )
+        layer.build(self._input_shape)
+        return layer

@@ -1,0 +1,194 @@
+"""`precompute_projection`: exact, shared variables, refusals."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sac import SACConv2D, SACDense, bases, precompute_projection
+
+
+def numpy(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+@pytest.fixture
+def images(rng):
+    return rng.uniform(0, 255, size=(60, 4, 5, 2)).astype("float32")
+
+
+def make(images, **kwargs):
+    flat = images.reshape(len(images), -1) / 255
+    return keras.Sequential(
+        [
+            keras.Input(images.shape[1:]),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            SACDense(
+                8, bases.pca(flat, rank=6), activation="relu", center=True, name="sac", **kwargs
+            ),
+            keras.layers.Dropout(0.0),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def test_the_head_on_the_projections_is_the_model(images):
+    model = make(images)
+    head, z = precompute_projection(model, images, batch_size=16, verbose=0)
+    assert z.shape == (60, 6)
+    np.testing.assert_allclose(
+        head.predict(z, verbose=0), model.predict(images, verbose=0), atol=1e-6
+    )
+    flat = images.reshape(60, -1).astype("float64") / 255
+    layer = model.get_layer("sac")
+    reference = (flat - numpy(layer.mean)) @ numpy(layer.basis)
+    np.testing.assert_allclose(z, reference, atol=1e-5)
+
+
+def test_training_the_head_is_training_the_model(images, rng):
+    y = rng.integers(0, 3, 60)
+    direct = make(images)
+    shared = make(images)
+    shared.set_weights(direct.get_weights())
+    head, z = precompute_projection(shared, images, verbose=0)
+    for model, x in ((direct, images), (head, z)):
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "sparse_categorical_crossentropy")
+        model.fit(x, y, batch_size=20, epochs=3, shuffle=False, verbose=0)
+    for mine, theirs in zip(shared.weights, direct.weights, strict=True):
+        np.testing.assert_allclose(numpy(mine), numpy(theirs), atol=1e-5)
+    assert {id(v) for v in head.trainable_variables} == {id(v) for v in shared.trainable_variables}
+    # The basis is not carried along.
+    assert head.count_params() == shared.count_params() - 40 * 6 - 40
+
+
+def test_a_functional_model_whose_last_layer_is_the_sac_layer(images):
+    inputs = keras.Input(images.shape[1:])
+    outputs = SACDense(4, "random", rank=3)(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, outputs)
+    head, z = precompute_projection(model, images, verbose=0)
+    np.testing.assert_allclose(
+        head.predict(z, verbose=0), model.predict(images, verbose=0), rtol=1e-4
+    )
+
+
+def test_a_layer_right_at_the_input(rng):
+    x = rng.normal(size=(30, 8)).astype("float32")
+    model = keras.Sequential([keras.Input((8,)), SACDense(4, bases.pca(x, rank=3))])
+    head, z = precompute_projection(model, x, verbose=0)
+    np.testing.assert_allclose(head.predict(z, verbose=0), model.predict(x, verbose=0), atol=1e-5)
+
+
+def test_convolutions(images):
+    layer = SACConv2D(6, 3, "pca", rank=4, padding="same", activation="relu")
+    layer.adapt(images)
+    model = keras.Sequential(
+        [keras.Input(images.shape[1:]), layer, keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    head, z = precompute_projection(model, images, verbose=0)
+    assert z.shape == (60, 4, 5, 4)
+    np.testing.assert_allclose(
+        head.predict(z, verbose=0), model.predict(images, verbose=0), rtol=1e-3, atol=1e-2
+    )
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(images, policy):
+    model = make(images, dtype=policy)
+    head, z = precompute_projection(model, images, verbose=0)
+    assert z.dtype == ("float16" if policy == "mixed_float16" else "float32")
+    np.testing.assert_allclose(
+        head.predict(z, verbose=0).astype("float32"),
+        model.predict(images, verbose=0).astype("float32"),
+        atol=2e-2,
+    )
+
+
+def test_frozen_layers_in_front_are_fixed(images):
+    inputs = keras.Input(images.shape[1:])
+    backbone = keras.Sequential(
+        [keras.layers.Conv2D(3, 2), keras.layers.BatchNormalization()], name="backbone"
+    )
+    backbone.trainable = False
+    hidden = keras.layers.Flatten()(backbone(inputs))
+    model = keras.Model(inputs, SACDense(4, "random", rank=3)(hidden))
+    head, z = precompute_projection(model, images, verbose=0)
+    np.testing.assert_allclose(
+        head.predict(z, verbose=0), model.predict(images, verbose=0), rtol=1e-4, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("front", "reason"),
+    [
+        (lambda: keras.layers.RandomFlip(seed=1), "is random"),
+        (lambda: keras.layers.GaussianNoise(0.1), "is random"),
+        (lambda: keras.layers.Dropout(0.5), "is random"),
+        (lambda: keras.layers.BatchNormalization(), "has trained weights"),
+        (
+            lambda: keras.layers.BatchNormalization(center=False, scale=False),
+            "updates its statistics",
+        ),
+        (lambda: keras.layers.Conv2D(2, 1), "has trained weights"),
+    ],
+)
+def test_a_front_that_changes_is_refused(images, front, reason):
+    model = keras.Sequential(
+        [
+            keras.Input(images.shape[1:]),
+            front(),
+            keras.layers.Flatten(),
+            SACDense(4, "random", rank=3),
+        ]
+    )
+    with pytest.raises(ValueError, match=reason):
+        precompute_projection(model, images, verbose=0)
+
+
+def test_a_trained_basis_is_refused(images):
+    model = make(images)
+    model.get_layer("sac").unfreeze_basis()
+    with pytest.raises(ValueError, match="freeze_basis"):
+        precompute_projection(model, images)
+
+
+def test_a_path_around_the_layer_is_refused(rng):
+    inputs = keras.Input((6,))
+    hidden = SACDense(6, "random", rank=3)(inputs)
+    model = keras.Model(inputs, keras.layers.Add()([hidden, inputs]))
+    with pytest.raises(ValueError, match="another path leads around it"):
+        precompute_projection(model, rng.normal(size=(8, 6)).astype("float32"), verbose=0)
+
+
+def test_models_that_are_no_graph_of_layers(rng):
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.sac = SACDense(2, "random", rank=2)
+
+        def call(self, x):
+            return self.sac(x)
+
+    x = rng.normal(size=(8, 6)).astype("float32")
+    model = Subclassed()
+    model(x)
+    with pytest.raises(ValueError, match=r"layer.project\(x\)"):
+        precompute_projection(model, x)
+    with pytest.raises(ValueError, match="not built"):
+        precompute_projection(keras.Sequential([SACDense(2, "random", rank=2)]), x)
+    plain = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match="no SAC layer"):
+        precompute_projection(plain, x)
+    inner = keras.Sequential([keras.Input((6,)), SACDense(2, "random", rank=2, name="deep")])
+    with pytest.raises(ValueError, match="nested models.*deep"):
+        precompute_projection(keras.Sequential([keras.Input((6,)), inner]), x)
+    two = keras.Model([a := keras.Input((6,)), b := keras.Input((6,))], keras.layers.Add()([a, b]))
+    with pytest.raises(ValueError, match="2 inputs"):
+        precompute_projection(two, [x, x])
+
+
+def test_a_layer_without_a_basis_yet(images):
+    model = keras.Sequential(
+        [keras.Input(images.shape[1:]), keras.layers.Flatten(), SACDense(4, "pca", rank=3)]
+    )
+    with pytest.raises(ValueError, match="has no basis yet"):
+        precompute_projection(model, images)

@@ -1,0 +1,90 @@
+"""The convolutions beyond what all SAC layers share: patches, data formats, errors."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sac import bases
+from keras_sac.layers import SACConv1D, SACConv2D, SACConv3D
+from keras_sac.layers._patches import extract_patches
+
+
+def numpy(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(
+    ("kernel", "strides", "dilation"),
+    [
+        ((3, 3), (1, 1), (1, 1)),
+        ((2, 3), (2, 3), (1, 1)),
+        ((3, 2), (1, 1), (2, 3)),
+        ((4, 1), (3, 2), (1, 1)),
+    ],
+)
+def test_patches_times_kernel_is_the_convolution(rng, padding, kernel, strides, dilation):
+    x = rng.normal(size=(2, 9, 8, 3)).astype("float32")
+    filters = rng.normal(size=(*kernel, 3, 5)).astype("float32")
+    patches = extract_patches(x, kernel, strides, dilation, padding)
+    reference = keras.ops.conv(
+        x, filters, strides=list(strides), padding=padding, dilation_rate=list(dilation)
+    )
+    got = (patches @ filters.reshape(-1, 5)).reshape(reference.shape)
+    np.testing.assert_allclose(got, numpy(reference), atol=1e-4)
+
+
+@pytest.mark.parametrize("filters", [4, 5])
+def test_channels_first_is_channels_last_transposed(rng, filters):
+    # With 5 filters the channels are as many as the columns: nothing may mistake one for the other.
+    x = rng.normal(size=(4, 8, 7, 3)).astype("float32")
+    first_x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
+    last, first = (
+        SACConv2D(filters, 3, "pca", rank=2, center=True, data_format=data_format)
+        for data_format in ("channels_last", "channels_first")
+    )
+    last.adapt(x)
+    first.adapt(first_x)
+    np.testing.assert_allclose(numpy(first.basis), numpy(last.basis), atol=1e-5)
+    last.bias.assign(rng.normal(size=filters))
+    first.set_weights(last.get_weights())
+    assert first.compute_output_shape((None, 3, 8, 7)) == (None, filters, 6, 5)
+    got = np.moveaxis(numpy(first(first_x)), 1, -1)
+    np.testing.assert_allclose(got, numpy(last(x)), atol=1e-5)
+    merged = first.to_dense()
+    assert merged.data_format == "channels_first"
+    for mine, theirs in zip(merged.get_weights(), last.to_dense().get_weights(), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_adapt_in_small_batches_is_adapt_at_once(rng):
+    x = rng.normal(size=(10, 8, 8, 2)).astype("float32")
+    one, many = (SACConv2D(4, 3, "pca", rank=5) for _ in range(2))
+    one.adapt(x)
+    many.adapt(x, batch_size=3)
+    np.testing.assert_allclose(numpy(one.basis), numpy(many.basis), atol=1e-5)
+
+
+def test_dct_filters_are_made_for_the_patch():
+    layer = SACConv2D(4, 3, "dct", rank=5)
+    layer.build((None, 8, 8, 2))
+    np.testing.assert_array_equal(numpy(layer.basis), bases.dct((3, 3, 2), 5).matrix)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SACConv2D(0, 3, "random", rank=2), "filters"),
+        (lambda: SACConv2D(4, (3, 3, 3), "random", rank=2), "kernel_size"),
+        (lambda: SACConv2D(4, 3, "random", rank=2, padding="causal"), "padding"),
+        (lambda: SACConv2D(4, 3, "random", rank=2, strides=2, dilation_rate=2), "strides"),
+        (lambda: SACConv1D(4, 3, "pca"), "needs a rank"),
+        (lambda: SACConv2D(4, 3, "random", rank=28).build((None, 8, 8, 3)), "rank 28.*width 27"),
+        (lambda: SACConv2D(4, 3, np.eye(9)[:, :2]).build((None, 8, 8, 3)), "width 9.*width 27"),
+        (lambda: SACConv3D(4, 3, "pca", rank=2).adapt(np.zeros((4, 8, 8, 1))), "5 axes"),
+        (lambda: SACConv2D(4, 3, "pca", rank=2).adapt(np.zeros((4, 2, 8, 1))), "shape|window"),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
