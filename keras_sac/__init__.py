@@ -1,6 +1,6 @@
 """Small networks for Keras 3: layers trained inside a fixed, data-derived subspace."""
 
-from keras_sac import bases, layers
+from keras_sac import analysis, bases, layers
 from keras_sac._version import __version__
 from keras_sac.layers import (
     BasisFinetuning,
@@ -20,6 +20,7 @@ __all__ = [
     "SACDense",
     "SACEinsumDense",
     "__version__",
+    "analysis",
     "bases",
     "layers",
     "precompute_projection",

@@ -12,7 +12,7 @@ def to_numpy(x: Any) -> np.ndarray:
 
     Args:
         x: NumPy array, PyTorch tensor (any device, with or without gradient), TensorFlow tensor,
-            JAX array, Keras variable, pandas object, SciPy sparse array, or nested lists of numbers.
+            JAX array, Keras variable, pandas object, SciPy sparse array, or nested lists.
 
     Returns:
         The values; bfloat16 becomes float32, which holds it exactly.

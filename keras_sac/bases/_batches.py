@@ -23,9 +23,10 @@ def iterate(
 
     Args:
         data: NumPy array, memmap, tensor of any backend, pandas DataFrame, SciPy sparse array (made
-            dense batch by batch), dask array (read block by block), a tuple `(x, y)` of arrays, or any iterable of batches: list, generator
-            (consumed once), `tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset`. A
-            batch is `x`, `(x, y)` or `(x, y, sample_weight)`; the weights are not used.
+            dense batch by batch), dask array (read block by block), a tuple `(x, y)` of arrays, or
+            any iterable of batches: list, generator (consumed once), `tf.data.Dataset`, torch
+            `DataLoader`, `keras.utils.PyDataset`. A batch is `x`, `(x, y)` or
+            `(x, y, sample_weight)`; the weights are not used.
         labels: one label a sample, in the order of the data, where `data` brings none.
         batch_size: samples a batch, for arrays only.
         progress: show Keras' progress bar if the pass takes longer than two seconds.

@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.linalg
 
+_BLOCK = 256
 # From this width on, single precision with a correction in double precision pays.
 _MIXED_FROM = 512
 # Largest bound on the sine of the angle to the exact subspace before it is recomputed: a cosine of
@@ -69,6 +70,19 @@ def _mixed_eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.nda
     if np.any(gaps <= 0) or np.linalg.norm(residuals / gaps) > _MAX_SINE:
         return None
     return values, vectors
+
+
+def mirror_lower(matrix: np.ndarray) -> np.ndarray:
+    """Return a symmetric copy of the lower triangle of a square matrix."""
+    full = matrix.copy()
+    # In blocks, so that the strided half of a transpose stays in the cache.
+    for start in range(0, len(full), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        below = slice(start + _BLOCK, None)
+        corner = np.tril(full[rows, rows])
+        full[rows, rows] = corner + np.tril(corner, -1).T
+        full[rows, below] = full[below, rows].T
+    return full
 
 
 def fix_signs(vectors: np.ndarray) -> np.ndarray:

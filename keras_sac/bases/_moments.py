@@ -8,6 +8,7 @@ from keras_sac.bases._arrays import to_numpy
 from keras_sac.bases._batch_sums import batch_mean, batch_sums
 from keras_sac.bases._batches import iterate
 from keras_sac.bases._labels import Merged, merge_classes, unique_labels
+from keras_sac.bases._linalg import mirror_lower
 
 
 class Moments:
@@ -192,8 +193,7 @@ class Moments:
         self._known_shift()
         if self._count < 2:
             raise ValueError("A covariance needs at least two samples; received one.")
-        cov = np.tril(self._scatter)
-        cov += np.tril(cov, -1).T
+        cov = mirror_lower(self._scatter)
         cov -= np.outer(self._sum / self._count, self._sum)
         cov /= self._count - 1
         return cov
@@ -202,8 +202,7 @@ class Moments:
     def second_moment(self) -> np.ndarray:
         """`Σ x xᵀ / n`, not centred, shape `(in_dim, in_dim)`, float64."""
         shift, offset = self._known_shift(), self._sum / self._count
-        second = np.tril(self._scatter)
-        second += np.tril(second, -1).T
+        second = mirror_lower(self._scatter)
         second /= self._count
         cross = np.outer(offset + 0.5 * shift, shift)
         second += cross

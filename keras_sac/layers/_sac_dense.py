@@ -75,9 +75,37 @@ class SACDense(SubspaceLayer):
         rank: int | None = None,
         activation: Any = None,
         use_bias: bool = True,
+        center: bool = False,
+        basis_trainable: bool = False,
+        basis_constraint: Any = None,
+        learner_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        learner_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        learner_constraint: Any = None,
+        bias_constraint: Any = None,
+        seed: int | None = None,
         **kwargs: Any,
     ):
-        super().__init__(basis, rank=rank, activation=activation, use_bias=use_bias, **kwargs)
+        super().__init__(
+            basis,
+            rank=rank,
+            activation=activation,
+            use_bias=use_bias,
+            center=center,
+            basis_trainable=basis_trainable,
+            basis_constraint=basis_constraint,
+            learner_initializer=learner_initializer,
+            bias_initializer=bias_initializer,
+            learner_regularizer=learner_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            learner_constraint=learner_constraint,
+            bias_constraint=bias_constraint,
+            seed=seed,
+            **kwargs,
+        )
         self.units = positive_integer("units", units)
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 

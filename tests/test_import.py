@@ -1,0 +1,57 @@
+"""What `import keras_sac` costs and needs."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import pytest
+
+
+def run(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_heavy_libraries_are_loaded_where_they_are_used():
+    heavy = ["sklearn", "pandas", "matplotlib", "dask", "tyro"]
+    code = f"""
+import sys
+import keras
+before = set(sys.modules)
+import keras_sac
+print([name for name in {heavy!r} if name in sys.modules and name not in before])
+"""
+    child = run(code)
+    assert child.stdout.strip().endswith("[]"), child.stdout + child.stderr
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
+def test_without_the_backend_keras_says_so_itself(backend):
+    code = f"""
+import sys
+sys.modules[{backend!r}] = None  # as if it were not installed
+import keras_sac
+"""
+    child = run(code, KERAS_BACKEND=backend)
+    assert child.returncode != 0
+    assert "ModuleNotFoundError" in child.stderr or "ImportError" in child.stderr
+    assert backend in child.stderr
+
+
+def test_other_backends_stay_out():
+    others = {"tensorflow", "torch", "jax"} - {keras.backend.backend()}
+    code = f"""
+import sys
+import keras
+before = set(sys.modules)
+import keras_sac
+print(sorted(({others!r} & set(sys.modules)) - before))
+"""
+    child = run(code)
+    assert child.stdout.strip().endswith("[]"), child.stdout + child.stderr
