@@ -7,6 +7,7 @@ from keras_sac.bases._moments import Moments
 from keras_sac.bases._pca import pca
 from keras_sac.bases._random import random_orthogonal
 from keras_sac.bases._rank import choose_rank
+from keras_sac.bases._statistics import with_statistics
 
 __all__ = [
     "Basis",
@@ -17,4 +18,5 @@ __all__ = [
     "lda_pca",
     "pca",
     "random_orthogonal",
+    "with_statistics",
 ]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
-from keras_sac.bases import Basis, Moments
+from keras_sac.bases import Basis, Moments, with_statistics
 from keras_sac.bases._batches import iterate
 from keras_sac.layers import _basis_source
 
@@ -35,7 +35,7 @@ def basis_of_inputs(
     if _basis_source.needs_data(layer.kind):
         basis = _basis_source.from_moments(layer.kind, moments, layer.rank)
     else:
-        basis = _with_statistics(_present_basis(layer, shape), moments)
+        basis = with_statistics(_present_basis(layer, shape), moments)
     return basis, (None, *shape)
 
 
@@ -54,15 +54,3 @@ def _present_basis(layer: "SubspaceLayer", shape: tuple[int, ...]) -> Basis:
     if basis is None:
         raise ValueError(layer._no_basis_message())
     return basis
-
-
-def _with_statistics(basis: Basis, moments: Moments) -> Basis:
-    matrix = basis.matrix.astype(np.float64)
-    return Basis(
-        basis.matrix,
-        kind=basis.kind,
-        mean=moments.mean,
-        variances=np.einsum("ir,ir->r", matrix, moments.covariance @ matrix),
-        total_variance=moments.total_variance,
-        n_samples=moments.count,
-    )

@@ -1,0 +1,40 @@
+"""Statistics of the data along a basis that was not made from them."""
+
+import numpy as np
+import pytest
+
+from keras_sac import bases
+from keras_sac.bases import Basis, Moments, with_statistics
+
+
+def test_they_are_those_of_the_projections(rng):
+    x = rng.normal(size=(200, 8)) @ rng.normal(size=(8, 8)) + 3
+    basis = Basis(rng.normal(size=(8, 3)))
+    known = with_statistics(basis, Moments.from_data(x, verbose=0))
+    projections = x @ basis.matrix.astype("float64")
+    np.testing.assert_allclose(known.variances, projections.var(axis=0, ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(known.mean, x.mean(axis=0), rtol=1e-5)
+    assert known.total_variance == pytest.approx(x.var(axis=0, ddof=1).sum(), rel=1e-5)
+    assert known.n_samples == 200
+    np.testing.assert_array_equal(known.matrix, basis.matrix)
+
+
+def test_a_pca_knows_them_already(rng):
+    x = (rng.normal(size=(300, 6)) * np.arange(1, 7)).astype("float32")
+    moments = Moments.from_data(x, verbose=0)
+    basis = bases.pca(moments, rank=3)
+    known = with_statistics(basis, moments)
+    np.testing.assert_allclose(known.variances, basis.variances, rtol=1e-5)
+    assert known.kind == "pca"
+
+
+def test_seed_and_kind_stay(rng):
+    basis = bases.random_orthogonal(6, 2, seed=9)
+    known = with_statistics(basis, Moments.from_data(rng.normal(size=(20, 6)), verbose=0))
+    assert (known.kind, known.seed) == ("random", 9)
+
+
+def test_another_width(rng):
+    moments = Moments.from_data(rng.normal(size=(20, 6)), verbose=0)
+    with pytest.raises(ValueError, match="width 5.*width 6"):
+        with_statistics(Basis(np.eye(5)[:, :2]), moments)

@@ -1,0 +1,66 @@
+"""Figures of the table against figures worked out by hand."""
+
+import math
+
+import pytest
+
+from harness import tables
+
+
+@pytest.fixture
+def runs(outcome):
+    def one(row, seed, **values):
+        method = row.split("-")[0]
+        return {"row": row, "seed": seed, "row_settings": {"method": method}, **outcome(**values)}
+
+    return [
+        one("pca-8", 44, accuracy=0.56, best=0.6, trainable=50, rank=8, epoch=3.0),
+        one("pca-8", 42, accuracy=0.50, best=0.6, trainable=50, rank=8, epoch=1.0),
+        one("pca-8", 43, accuracy=0.53, best=0.6, trainable=50, rank=8, epoch=10.0),
+        one("dense", 42, accuracy=0.52, trainable=1000),
+    ]
+
+
+def test_mean_and_sample_standard_deviation(runs):
+    table = tables.summary(runs, ["dense", "pca-8"], "dense").set_index("row")
+    assert list(table.index) == ["dense", "pca-8"]
+    pca = table.loc["pca-8"]
+    assert pca["test_accuracy_mean"] == pytest.approx(53)
+    # Deviations -3, 0, 3: sqrt((9 + 0 + 9) / 2).
+    assert pca["test_accuracy_std"] == pytest.approx(3)
+    assert pca["best_test_accuracy_mean"] == pytest.approx(60)
+    assert (pca["seeds"], pca["rank"], pca["trainable"]) == (3, 8, 50)
+    assert pca["epoch_seconds"] == 3.0
+    assert pca["latency_1_ms"] == 0.25
+    assert pca["trainable_saved"] == pytest.approx(95)
+    dense = table.loc["dense"]
+    assert math.isnan(dense["test_accuracy_std"])
+    assert math.isnan(dense["rank"])
+    assert dense["trainable_saved"] == 0
+
+
+def test_what_is_printed(runs):
+    readable = tables.printable(tables.summary(runs, ["dense", "pca-8"], "dense"))
+    dense, pca = readable.to_dict("records")
+    assert pca["test acc. %"] == "53.00 ± 3.00"
+    assert dense["test acc. %"] == "52.00"
+    assert (dense["trained"], pca["trained"]) == ("1,000", "50")
+    assert (dense["trained vs dense"], pca["trained vs dense"]) == ("—", "-95.0 %")
+    assert (dense["rank"], pca["rank"]) == ("", "8")
+    assert pca["ms, batch 1"] == "0.25"
+
+
+def test_rows_without_the_baseline(runs):
+    table = tables.summary(runs[:3], ["dense", "pca-8"], "dense")
+    assert table["trainable_saved"].isna().all()
+    assert tables.printable(table)["trained vs dense"].tolist() == [""]
+
+
+def test_one_line_a_run_in_the_order_asked_for(runs):
+    frame = tables.frame(runs, ["pca-8", "dense"])
+    assert list(zip(frame["row"], frame["seed"], strict=True)) == [
+        ("pca-8", 42),
+        ("pca-8", 43),
+        ("pca-8", 44),
+        ("dense", 42),
+    ]

@@ -1,0 +1,133 @@
+"""One run: counts, the choice of the epoch, what is evaluated and when."""
+
+import keras
+import numpy as np
+import pytest
+
+from harness import counts, latency, training
+from harness.errors import ExperimentError
+from harness.splits import Split
+from keras_sac import SACDense
+
+CLASSES = 3
+
+
+@pytest.fixture
+def trial(rng):
+    def part(n):
+        x = rng.normal(size=(n, 6)).astype("float32")
+        return x, (x[:, :CLASSES].argmax(axis=1)).astype("int32")
+
+    split = Split(*part(64), *part(20), *part(30), image_shape=(2, 3, 1), classes=CLASSES)
+    return training.Trial(7, split, training.Recipe(3, 16, 0.1))
+
+
+def network(first):
+    return keras.Sequential([keras.Input((6,)), first, keras.layers.Dense(CLASSES)])
+
+
+def row(build, name="dense"):
+    return training.Row(name, name, {"method": name}, build)
+
+
+def test_counts_of_a_dense_network():
+    model = network(keras.layers.Dense(5))
+    # 6 * 5 + 5 + 5 * 3 + 3.
+    assert counts.parameters(model) == {"trainable": 53, "stored": 53}
+    assert counts.macs(model) == 6 * 5 + 5 * 3
+
+
+def test_counts_of_a_subspace_network(rng):
+    model = network(SACDense(5, rng.normal(size=(6, 2)).astype("float32")))
+    # Trained: 2 * 5 + 5 + 5 * 3 + 3; stored: the basis of 6 * 2 too.
+    assert counts.parameters(model) == {"trainable": 33, "stored": 45}
+    assert counts.macs(model) == 6 * 2 + 2 * 5 + 5 * 3
+    wide = network(SACDense(5, rng.normal(size=(6, 6)).astype("float32")))
+    # Two products of rank 6 would cost 66; the layer forms the kernel instead.
+    assert counts.macs(wide) == 6 * 5 + 5 * 3
+
+
+def test_counts_are_those_before_compile_too(rng):
+    model = network(SACDense(5, rng.normal(size=(6, 2)).astype("float32")))
+    expected = counts.parameters(model)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), training.cross_entropy())
+    model.fit(np.ones((4, 6), "float32"), np.zeros(4, "int32"), verbose=0)
+    assert counts.parameters(model) == expected
+
+
+def test_nested_models_are_counted_and_unknown_layers_refused():
+    inner = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4), keras.layers.ReLU()])
+    assert counts.macs(network(inner)) == 6 * 4 + 4 * 3
+    with pytest.raises(ExperimentError, match="is a BatchNormalization"):
+        counts.macs(network(keras.layers.BatchNormalization()))
+
+
+def test_the_epoch_is_chosen_on_validation():
+    history = {
+        "val_accuracy": [0.5, 0.8, 0.8, 0.8, 0.7],
+        "val_loss": [1.0, 0.9, 0.6, 0.6, float("nan")],
+        "test_accuracy": [0.4, 0.6, 0.5, 0.45, 0.7],
+    }
+    assert training.choose(history) == {
+        "chosen_epoch": 3,
+        "test_accuracy": 0.5,
+        "val_accuracy": 0.8,
+        "best_test_epoch": 5,
+        "best_test_accuracy": 0.7,
+        "final_test_accuracy": 0.7,
+    }
+
+
+def test_a_run_reports_the_model_that_it_trained(trial):
+    models = []
+
+    def build(trial):
+        models.append(network(keras.layers.Dense(5, activation="relu")))
+        return training.Plan(models[-1], facts={"rank": 4})
+
+    outcome = training.run(row(build), trial, verbose=0)
+    history, split = outcome["history"], trial.split
+    assert {len(values) for values in history.values()} == {3}
+    labels = keras.ops.convert_to_numpy(models[0](split.x_test)).argmax(axis=1)
+    assert history["test_accuracy"][-1] == np.mean(labels == split.y_test)
+    assert outcome["facts"] == {"rank": 4}
+    assert outcome["counts"]["macs"] == 6 * 5 + 5 * 3
+    assert [item["batch_size"] for item in outcome["latency"]] == [1, 256]
+    assert outcome["environment"]["backend"] == keras.config.backend()
+
+
+def test_a_seed_repeats_itself(trial):
+    def build(trial):
+        return training.Plan(network(keras.layers.Dense(5, activation="relu")))
+
+    first, again = (training.run(row(build), trial, verbose=0)["history"] for _ in range(2))
+    np.testing.assert_allclose(first["loss"], again["loss"], rtol=1e-6)
+
+
+def test_training_on_other_inputs_evaluates_the_whole_model(trial):
+    front, back = keras.layers.Identity(), keras.layers.Dense(CLASSES)
+
+    def build(trial):
+        model = keras.Sequential([keras.Input((6,)), front, back])
+        head = keras.Sequential([keras.Input((6,)), back])
+        return training.Plan(model, trained=head, x_train=trial.split.x_train)
+
+    outcome = training.run(row(build), trial, verbose=0)
+    labels = keras.ops.convert_to_numpy(back(trial.split.x_test)).argmax(axis=1)
+    assert outcome["history"]["test_accuracy"][-1] == np.mean(labels == trial.split.y_test)
+
+
+def test_latency_repeats_samples_where_there_are_too_few():
+    model = network(keras.layers.Dense(5))
+    results = latency.measure(model, np.ones((3, 6), "float32"), (2, 7), repeats=6, warm_up=1)
+    assert [(r["batch_size"], r["repeats"]) for r in results] == [(2, 6), (7, 6)]
+    assert all(r["median_ms"] > 0 for r in results)
+    with pytest.raises(ValueError, match="at least 1"):
+        latency.measure(model, np.ones((3, 6), "float32"), (0,))
+
+
+def test_what_is_shared_is_made_once(trial):
+    made = []
+    assert trial.shared("key", lambda: made.append(1) or "value") == "value"
+    assert trial.shared("key", lambda: made.append(1) or "other") == "value"
+    assert made == [1]
