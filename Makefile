@@ -8,6 +8,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -q
 BACKENDS := tensorflow torch jax
+# torch's waiting threads spin otherwise, and slow down whatever runs beside them.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test test-slow lint types docs bench clean help
 
@@ -19,7 +21,8 @@ help:
 	@echo "make bench      the benchmarks, on the three backends (minutes)"
 
 demo: $(VENV)/.installed-$(BACKEND)
-	KERAS_BACKEND=$(BACKEND) $(BIN)/python experiments/cifar_sac.py --dataset digits
+	@rm -rf build/demo
+	KERAS_BACKEND=$(BACKEND) $(BIN)/python experiments/cifar_sac.py --dataset digits --output-dir build/demo
 
 test: $(VENV)/.installed-all
 	@set -e; for backend in $(BACKENDS); do \

@@ -59,7 +59,9 @@ def _mixed_eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.nda
     scale = float(np.abs(np.diagonal(matrix)).max())
     if scale == 0:
         return None
-    rough, start = _eigenpairs((matrix / scale).astype(np.float32), rank + 1)
+    single = np.empty(matrix.shape, np.float32)
+    np.multiply(matrix, 1 / scale, out=single, casting="same_kind")
+    rough, start = _eigenpairs(single, rank + 1)
     basis = np.linalg.qr(start[:, :rank].astype(np.float64))[0]
     image = matrix @ basis
     values, rotation = np.linalg.eigh(basis.T @ image)
@@ -72,16 +74,22 @@ def _mixed_eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.nda
     return values, vectors
 
 
-def mirror_lower(matrix: np.ndarray) -> np.ndarray:
-    """Return a symmetric copy of the lower triangle of a square matrix."""
-    full = matrix.copy()
-    # In blocks, so that the strided half of a transpose stays in the cache.
-    for start in range(0, len(full), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        below = slice(start + _BLOCK, None)
-        corner = np.tril(full[rows, rows])
+def symmetric_sum(lower: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return `lower + left rightᵀ`, of which only the lower triangle is read, as a full matrix.
+
+    In blocks of rows, without a temporary matrix, so that the strided half of the transpose stays
+    in the cache.
+    """
+    full = np.empty_like(lower)
+    for start in range(0, len(lower), _BLOCK):
+        stop = min(start + _BLOCK, len(lower))
+        rows = slice(start, stop)
+        block = np.outer(left[rows], right[:stop])
+        block += lower[rows, :stop]
+        full[rows, :start] = block[:, :start]
+        full[:start, rows] = block[:, :start].T
+        corner = np.tril(block[:, start:])
         full[rows, rows] = corner + np.tril(corner, -1).T
-        full[rows, below] = full[below, rows].T
     return full
 
 

@@ -8,7 +8,7 @@ from keras_sac.bases._arrays import to_numpy
 from keras_sac.bases._batch_sums import batch_mean, batch_sums
 from keras_sac.bases._batches import iterate
 from keras_sac.bases._labels import Merged, merge_classes, unique_labels
-from keras_sac.bases._linalg import mirror_lower
+from keras_sac.bases._linalg import symmetric_sum
 
 
 class Moments:
@@ -193,20 +193,18 @@ class Moments:
         self._known_shift()
         if self._count < 2:
             raise ValueError("A covariance needs at least two samples; received one.")
-        cov = mirror_lower(self._scatter)
-        cov -= np.outer(self._sum / self._count, self._sum)
+        cov = symmetric_sum(self._scatter, self._sum / -self._count, self._sum)
         cov /= self._count - 1
         return cov
 
     @property
     def second_moment(self) -> np.ndarray:
         """`Σ x xᵀ / n`, not centred, shape `(in_dim, in_dim)`, float64."""
-        shift, offset = self._known_shift(), self._sum / self._count
-        second = mirror_lower(self._scatter)
+        shift = self._known_shift()
+        # Σ x xᵀ = S + s cᵀ + c sᵀ + n c cᵀ: two products of vectors, each the other's transpose.
+        cross = np.outer(self._sum + 0.5 * self._count * shift, shift)
+        second = symmetric_sum(self._scatter + cross, shift, self._sum + 0.5 * self._count * shift)
         second /= self._count
-        cross = np.outer(offset + 0.5 * shift, shift)
-        second += cross
-        second += cross.T
         return second
 
     @property

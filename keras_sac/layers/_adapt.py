@@ -30,7 +30,7 @@ def basis_of_inputs(
                 f"{layer.name!r} takes inputs of width {layer.in_dim}; received a batch of shape "
                 f"{x.shape}, of width {rows.shape[1]}."
             )
-        moments.update(rows, _one_label_a_row(y, len(rows)) if with_labels else None)
+        moments.update(rows, _one_label_a_row(y, x.shape, len(rows)) if with_labels else None)
         shape = x.shape[1:]
     if _basis_source.needs_data(layer.kind):
         basis = _basis_source.from_moments(layer.kind, moments, layer.rank)
@@ -39,12 +39,16 @@ def basis_of_inputs(
     return basis, (None, *shape)
 
 
-def _one_label_a_row(labels: np.ndarray | None, rows: int) -> np.ndarray | None:
-    if labels is None or len(labels) == rows or labels.size == 0 or rows % labels.size:
-        # What does not divide is reported by `Moments`, which knows what it expects.
-        return labels
-    # A sample is read as several rows (time steps, patches); all of them have its label.
-    return np.repeat(labels.reshape(-1), rows // labels.size)
+def _one_label_a_row(
+    labels: np.ndarray | None, shape: tuple[int, ...], rows: int
+) -> np.ndarray | None:
+    if labels is None:
+        return None
+    if labels.ndim == 1 and rows % len(labels) == 0:
+        # A sample is read as several rows (time steps, patches); all of them have its label.
+        return np.repeat(labels, rows // len(labels))
+    # One label a position, or something that `Moments` refuses and says what it expects.
+    return labels.reshape(-1) if labels.shape == shape[:-1] else labels
 
 
 def _present_basis(layer: "SubspaceLayer", shape: tuple[int, ...]) -> Basis:

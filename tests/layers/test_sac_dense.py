@@ -94,6 +94,24 @@ def test_adapt_repeats_the_labels_over_the_positions(rng):
     np.testing.assert_allclose(numpy(layer.basis), flat.matrix, atol=1e-5)
 
 
+def test_adapt_takes_a_label_for_each_position(rng):
+    x = rng.normal(size=(60, 5, 6)).astype("float32")
+    labels = rng.integers(0, 3, (60, 5))
+    x[..., 0] += labels
+    layer = SACDense(4, "lda", rank=2)
+    layer.adapt(x, labels)
+    flat = bases.lda(x.reshape(-1, 6), labels.reshape(-1), rank=2)
+    np.testing.assert_allclose(numpy(layer.basis), flat.matrix, atol=1e-5)
+
+
+def test_adapt_refuses_one_hot_labels(rng):
+    # Even where the classes are as many as the positions.
+    x = rng.normal(size=(60, 3, 6)).astype("float32")
+    layer = SACDense(4, "lda", rank=2)
+    with pytest.raises(ValueError, match="argmax"):
+        layer.adapt(x, np.eye(3)[np.arange(60) % 3])
+
+
 def test_adapt_reads_labels_from_the_batches(rng):
     x, labels = data(rng), np.arange(200) % 3
     x[:, 0] += 4 * labels

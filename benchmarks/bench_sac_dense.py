@@ -1,0 +1,168 @@
+"""One epoch of 3072 -> 512 -> 10: `SACDense` against `Dense` and against forming the kernel.
+
+    KERAS_BACKEND=torch python benchmarks/bench_sac_dense.py
+
+All networks are trained by `fit` on the same float32 array and take turns, epoch by epoch, so that
+a slow moment of the machine falls on all of them. An epoch before the first measured one pays for
+compilation. The figure is the median time of an epoch over that of `Dense` in the same turn.
+"""
+
+import dataclasses
+import json
+import pathlib
+import time
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tyro
+from keras import ops
+
+from keras_sac import SACDense, bases, precompute_projection
+from keras_sac.analysis import environment
+
+# The share of a Dense epoch that ours may take at most.
+TARGETS = {
+    "factored": {"torch": 0.6, "tensorflow": 0.6, "jax": 0.45},
+    "precomputed projection": {"torch": 0.25, "tensorflow": 0.25, "jax": 0.25},
+}
+
+
+@dataclasses.dataclass
+class Options:
+    """What is measured."""
+
+    samples: int = 50_000
+    """Number of samples of an epoch."""
+    features: int = 3072
+    """Width of the input."""
+    units: int = 512
+    """Width of the hidden layer."""
+    rank: int = 128
+    """Columns of the basis."""
+    batch_size: int = 256
+    """Samples a step."""
+    repeats: int = 5
+    """Measured epochs of each network; the median counts."""
+    seed: int = 0
+    """Seed of data and weights."""
+    output: pathlib.Path | None = None
+    """Where the result is written; by default benchmarks/results/bench_sac_dense-<backend>.json."""
+
+
+class FormedKernel(keras.layers.Layer):
+    """The peer that multiplies basis and learner in every step, as published SAC layers do."""
+
+    def __init__(self, units: int, basis: np.ndarray, activation: str):
+        super().__init__()
+        self.units = units
+        self.columns = basis
+        self.activation = keras.activations.get(activation)
+
+    def build(self, input_shape: Any) -> None:
+        """Add the weights."""
+        shape = self.columns.shape
+        self.basis = self.add_weight(shape=shape, initializer="zeros", trainable=False)
+        self.basis.assign(self.columns)
+        self.learner = self.add_weight(shape=(shape[1], self.units))
+        self.bias = self.add_weight(shape=(self.units,), initializer="zeros")
+
+    def call(self, inputs: Any) -> Any:
+        """Multiply by the kernel formed in this step."""
+        kernel = ops.matmul(self.basis, self.learner)
+        return self.activation(ops.add(ops.matmul(inputs, kernel), self.bias))
+
+
+def network(features: int, first: keras.layers.Layer) -> keras.Model:
+    """Return the network whose first layer is measured."""
+    return keras.Sequential([keras.Input((features,)), first, keras.layers.Dense(10)])
+
+
+def compiled(model: keras.Model) -> keras.Model:
+    """Compile as the experiment does."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
+    return model
+
+
+def contestants(options: Options, x: np.ndarray) -> tuple[dict[str, Any], float]:
+    """Return name -> (compiled model, its inputs), and the seconds of the one-time projection."""
+    basis = bases.random_orthogonal(options.features, options.rank, options.seed)
+
+    def sac() -> keras.Model:
+        return network(options.features, SACDense(options.units, basis, activation="relu"))
+
+    dense = keras.layers.Dense(options.units, activation="relu")
+    formed = FormedKernel(options.units, basis.matrix, "relu")
+    start = time.perf_counter()
+    head, z = precompute_projection(sac(), x, verbose=0)
+    seconds = time.perf_counter() - start
+    return {
+        "Dense": (compiled(network(options.features, dense)), x),
+        "kernel formed each step": (compiled(network(options.features, formed)), x),
+        "factored": (compiled(sac()), x),
+        "precomputed projection": (compiled(head), z),
+    }, seconds
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Return the seconds an epoch of every network, and the ratios to `Dense`."""
+    keras.utils.set_random_seed(options.seed)
+    rng = np.random.default_rng(options.seed)
+    x = rng.standard_normal((options.samples, options.features), dtype=np.float32)
+    y = rng.integers(0, 10, options.samples)
+    models, projection_seconds = contestants(options, x)
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(options.repeats + 1):
+        for name, (model, inputs) in models.items():
+            start = time.perf_counter()
+            model.fit(inputs, y, batch_size=options.batch_size, epochs=1, verbose=0)
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+        print(f"turn {turn} of {options.repeats} done", flush=True)
+    dense = np.array(seconds["Dense"])
+    backend = keras.backend.backend()
+    rows = []
+    for name, values in seconds.items():
+        target = TARGETS.get(name, {}).get(backend)
+        ratios = np.array(values) / dense
+        rows.append(
+            {
+                "layer": name,
+                "seconds an epoch": float(np.median(values)),
+                "of Dense": float(np.median(ratios)),
+                "lowest": float(ratios.min()),
+                "highest": float(ratios.max()),
+                "target": target,
+                "trainable": models[name][0].count_params()
+                - sum(int(np.prod(w.shape)) for w in models[name][0].non_trainable_weights),
+                "met": None if target is None else bool(np.median(ratios) <= target),
+            }
+        )
+    return {
+        "options": {**dataclasses.asdict(options), "output": None},
+        "environment": environment(),
+        "projection_seconds": projection_seconds,
+        "seconds": seconds,
+        "table": rows,
+    }
+
+
+def main() -> None:
+    """Measure, print the table, write the result."""
+    options = tyro.cli(Options, description=__doc__)
+    result = measure(options)
+    backend = keras.backend.backend()
+    table = pd.DataFrame(result["table"])
+    measured_with = result["environment"]
+    print(f"\n{backend}, {measured_with['device']}, {measured_with['threads']} threads")
+    print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
+    print(f"one-time projection of all samples: {result['projection_seconds']:.2f} s")
+    folder = pathlib.Path(__file__).parent / "results"
+    path = options.output or folder / f"bench_sac_dense-{backend}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

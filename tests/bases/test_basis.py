@@ -1,0 +1,210 @@
+import dataclasses
+import pickle
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sac.bases import Basis
+
+
+@pytest.fixture
+def basis(rng):
+    return Basis(
+        rng.normal(size=(6, 3)),
+        kind="pca",
+        mean=rng.normal(size=6),
+        spectrum=[3.0, 2.0, 1.0],
+        variances=[3.0, 2.0, 1.0],
+        total_variance=8.0,
+        n_samples=100,
+        seed=5,
+    )
+
+
+def test_arrays_have_their_types_and_cannot_be_written(basis):
+    assert basis.matrix.dtype == np.float32
+    assert basis.matrix.flags.c_contiguous
+    assert basis.mean.dtype == np.float32
+    assert basis.spectrum.dtype == basis.variances.dtype == np.float64
+    for array in (basis.matrix, basis.mean, basis.spectrum, basis.variances):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+def test_the_callers_array_stays_his_own():
+    matrix = np.eye(3, dtype=np.float32)
+    basis = Basis(matrix)
+    matrix[0, 0] = 7.0
+    assert basis.matrix[0, 0] == 1.0
+
+
+def test_equality_is_identity(basis):
+    assert basis == basis
+    assert basis != dataclasses.replace(basis)
+    assert len({basis, dataclasses.replace(basis)}) == 2
+
+
+def test_shares_are_of_unit_columns(rng):
+    q = np.linalg.qr(rng.normal(size=(5, 2)))[0]
+    plain = Basis(q, variances=[4.0, 1.0], total_variance=10.0)
+    whitened = Basis(q / [2.0, 1.0], variances=[1.0, 1.0], total_variance=10.0)
+    np.testing.assert_allclose(plain.explained_variance_ratio, [0.4, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(whitened.explained_variance_ratio, [0.4, 0.1], rtol=1e-6)
+
+
+def test_no_shares_without_data_and_none_of_constant_data():
+    assert Basis(np.eye(2)).explained_variance_ratio is None
+    constant = Basis(np.eye(2), variances=[0.0, 0.0], total_variance=0.0)
+    assert constant.explained_variance_ratio.tolist() == [0.0, 0.0]
+
+
+def test_truncate_keeps_what_belongs_to_the_leading_columns(basis):
+    cut = basis.truncate(2)
+    np.testing.assert_array_equal(cut.matrix, basis.matrix[:, :2])
+    assert cut.matrix.flags.c_contiguous
+    assert cut.spectrum.tolist() == [3.0, 2.0]
+    assert cut.variances.tolist() == [3.0, 2.0]
+    np.testing.assert_array_equal(cut.mean, basis.mean)
+    assert (cut.kind, cut.total_variance, cut.n_samples, cut.seed) == ("pca", 8.0, 100, 5)
+
+
+@pytest.mark.parametrize("rank", [0, -1, 4, 2.0, True, "2"])
+def test_truncate_refuses(basis, rank):
+    with pytest.raises(ValueError, match="`rank` must be"):
+        basis.truncate(rank)
+
+
+def test_from_matrix_takes_tensors_variables_and_lists():
+    values = np.arange(6.0).reshape(3, 2)
+    for source in (
+        values.tolist(),
+        keras.ops.convert_to_tensor(values),
+        keras.Variable(values),
+        keras.ops.cast(values, "bfloat16"),
+        values.astype(np.float16),
+        values.astype(np.int8),
+    ):
+        np.testing.assert_array_equal(Basis.from_matrix(source).matrix, values)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (np.ones(3), r"received shape \(3,\)"),
+        (np.ones((2, 3, 1)), r"received shape \(2, 3, 1\)"),
+        (np.ones((3, 0)), r"received shape \(3, 0\)"),
+        (np.ones((2, 3)), "more columns than rows.*transpose"),
+        (np.array([[np.nan], [1.0]]), "`matrix` must be finite.*1 of its 2"),
+        (np.array([[np.inf], [1.0]]), "`matrix` must be finite"),
+        (np.array([[1e300], [1.0]]), "too large"),
+        (np.ones((2, 1), complex), "real numbers.*complex128"),
+        (np.array([["a"], ["b"]]), "real numbers"),
+        (np.array([[None], [1]]), "real numbers.*object"),
+    ],
+)
+def test_refuses_a_matrix(matrix, message):
+    with pytest.raises(ValueError, match=message):
+        Basis(matrix)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mean": np.zeros(2)}, r"`mean` must have shape \(3,\)"),
+        ({"spectrum": np.zeros(3)}, r"`spectrum` must have shape \(2,\)"),
+        ({"variances": np.zeros((2, 1))}, r"`variances` must have shape \(2,\)"),
+        ({"mean": [0.0, np.nan, 0.0]}, "`mean` must be finite"),
+        ({"total_variance": -1.0}, "`total_variance`"),
+        ({"total_variance": np.inf}, "`total_variance`"),
+        ({"n_samples": 1.5}, "`n_samples` must be an integer"),
+        ({"seed": "1"}, "`seed` must be an integer"),
+        ({"kind": ""}, "`kind`"),
+        ({"kind": 3}, "`kind`"),
+    ],
+)
+def test_refuses_statistics_that_do_not_fit(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Basis(np.eye(3)[:, :2], **fields)
+
+
+def test_save_and_load(basis, tmp_path):
+    path = tmp_path / "deep.basis"
+    basis.save(path)
+    loaded = Basis.load(str(path))
+    for field in dataclasses.fields(Basis):
+        before, after = getattr(basis, field.name), getattr(loaded, field.name)
+        assert type(before) is type(after)
+        np.testing.assert_array_equal(before, after)
+    assert [p.name for p in tmp_path.iterdir()] == ["deep.basis"]
+
+
+def test_save_replaces_what_was_there(basis, tmp_path):
+    path = tmp_path / "basis.npz"
+    basis.save(path)
+    Basis(np.eye(2)).save(path)
+    loaded = Basis.load(path)
+    assert (loaded.in_dim, loaded.kind, loaded.mean, loaded.seed) == (2, "custom", None, None)
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(basis, tmp_path, monkeypatch):
+    path = tmp_path / "basis.npz"
+    basis.save(path)
+    before = path.read_bytes()
+
+    def full_disk(file, **arrays):
+        file.write(b"half of it")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(np, "savez", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        Basis(np.eye(2)).save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_load_refuses_truncated_files(basis, tmp_path):
+    whole = tmp_path / "basis.npz"
+    basis.save(whole)
+    content = whole.read_bytes()
+    cut = tmp_path / "cut.npz"
+    for length in (0, 1, 10, len(content) // 2, len(content) - 30, len(content) - 1):
+        cut.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"cut\.npz.*cannot be read"):
+            Basis.load(cut)
+
+
+def test_load_refuses_damaged_content(basis, tmp_path):
+    path = tmp_path / "basis.npz"
+    basis.save(path)
+    content = bytearray(path.read_bytes())
+    content[200] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read"):
+        Basis.load(path)
+
+
+def test_load_refuses_foreign_files(tmp_path):
+    np.savez(tmp_path / "theirs.npz", weights=np.eye(3))
+    with pytest.raises(ValueError, match=r"not one of ours.*weights.*from_matrix"):
+        Basis.load(tmp_path / "theirs.npz")
+    np.save(tmp_path / "array.npy", np.eye(3))
+    with pytest.raises(ValueError, match="cannot be read"):
+        Basis.load(tmp_path / "array.npy")
+    (tmp_path / "pickle.npz").write_bytes(pickle.dumps({"matrix": 1}))
+    with pytest.raises(ValueError, match="cannot be read"):
+        Basis.load(tmp_path / "pickle.npz")
+    np.savez(tmp_path / "objects.npz", matrix=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="cannot be read"):
+        Basis.load(tmp_path / "objects.npz")
+    with pytest.raises(FileNotFoundError):
+        Basis.load(tmp_path / "nothing.npz")
+
+
+def test_load_refuses_our_format_with_other_content(tmp_path):
+    np.savez(tmp_path / "no_matrix.npz", format="keras_sac.Basis/1", kind="pca")
+    with pytest.raises(ValueError, match="expected 'matrix' and 'kind'"):
+        Basis.load(tmp_path / "no_matrix.npz")
+    np.savez(tmp_path / "wide.npz", format="keras_sac.Basis/1", kind="pca", matrix=np.ones((2, 3)))
+    with pytest.raises(ValueError, match="more columns than rows"):
+        Basis.load(tmp_path / "wide.npz")
