@@ -9,7 +9,7 @@ from keras_sac.bases._basis import Basis, check_rank
 
 
 def dct(input_shape: int | Sequence[int], rank: int) -> Basis:
-    """Return the orthonormal DCT-II basis of a 1-D, 2-D or 3-D grid, lowest frequencies first.
+    """Return the orthonormal DCT-II basis of a grid of any dimension, lowest frequencies first.
 
     On an axis of length `n`, `b_k(i) = √(2 / n) cos(π k (i + ½) / n)`, `b_0(i) = 1 / √n`; on a grid
     the products of these. The columns are ordered by total frequency `Σ_a k_a / n_a`, the diagonals
@@ -18,16 +18,15 @@ def dct(input_shape: int | Sequence[int], rank: int) -> Basis:
 
     Args:
         input_shape: lengths of the axes, without the batch axis: `(n,)`, `(height, width)` or
-            `(height, width, channels)`. The last of three axes is the channels and is transformed
-            too: its first function is the mean over the channels, so for colour images brightness
-            comes before colour.
+            `(height, width, channels)`, ... The axis of the channels is transformed too: its first
+            function is their mean, so for colour images brightness comes before colour.
         rank: number of columns, `1 <= rank <=` the product of `input_shape`.
 
     Returns:
         A `Basis` of kind `"dct"` for inputs flattened in C order, as `keras.layers.Flatten` does.
 
     Raises:
-        ValueError: if `input_shape` does not have one to three positive integers, or `rank` is
+        ValueError: if `input_shape` does not hold positive integers, or `rank` is
             out of range.
 
     Example:
@@ -60,9 +59,9 @@ def _cosines(n: int, k: np.ndarray) -> np.ndarray:
 def _checked_shape(input_shape: int | Sequence[int]) -> tuple[int, ...]:
     shape = tuple(np.atleast_1d(np.asarray(input_shape, dtype=object)).tolist())
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in shape)
-    if not 1 <= len(shape) <= 3 or not whole or min(shape) < 1:
+    if not shape or not whole or min(shape) < 1:
         raise ValueError(
-            "`input_shape` must be one to three positive integers, (length,), (height, width) or "
+            "`input_shape` must be positive integers, such as (length,), (height, width) or "
             f"(height, width, channels), without the batch axis; received {input_shape!r}."
         )
     return tuple(int(n) for n in shape)

@@ -24,19 +24,31 @@ def basis_of_inputs(
     with_labels = layer.kind.startswith("lda")
     shape: tuple[int, ...] = ()
     for x, y in iterate(data, labels, batch_size=batch_size, progress=progress):
-        rows = layer._samples(x)
-        if layer.built and rows.shape[1] != layer.in_dim:
+        if x.ndim < 2:
             raise ValueError(
-                f"{layer.name!r} takes inputs of width {layer.in_dim}; received a batch of shape "
-                f"{x.shape}, of width {rows.shape[1]}."
+                f"{layer.name!r} is adapted to batches of inputs, (batch, ..., features); received "
+                f"a batch of shape {x.shape}. Pass `x[None]` for a single sample."
             )
-        moments.update(rows, _one_label_a_row(y, x.shape, len(rows)) if with_labels else None)
+        step = layer._samples_at_once(x)
+        for start in range(0, len(x), step):
+            part = slice(start, start + step)
+            _update(moments, layer, x[part], y[part] if with_labels and y is not None else None)
         shape = x.shape[1:]
     if _basis_source.needs_data(layer.kind):
         basis = _basis_source.from_moments(layer.kind, moments, layer.rank)
     else:
         basis = with_statistics(_present_basis(layer, shape), moments)
     return basis, (None, *shape)
+
+
+def _update(moments: Moments, layer: "SubspaceLayer", x: np.ndarray, y: np.ndarray | None) -> None:
+    rows = layer._samples(x)
+    if layer.built and rows.shape[1] != layer.in_dim:
+        raise ValueError(
+            f"{layer.name!r} takes inputs of width {layer.in_dim}; received a batch of shape "
+            f"{x.shape}, of width {rows.shape[1]}."
+        )
+    moments.update(rows, _one_label_a_row(y, x.shape, len(rows)))
 
 
 def _one_label_a_row(
@@ -52,9 +64,9 @@ def _one_label_a_row(
 
 
 def _present_basis(layer: "SubspaceLayer", shape: tuple[int, ...]) -> Basis:
-    if layer.built:
+    if layer.built and not layer._basis_values_are_unset():
         return Basis(ops.convert_to_numpy(layer.basis), kind=layer.kind)
-    basis = layer._initial_basis(layer._grid((None, *shape)))
+    basis = None if layer.built else layer._initial_basis(layer._grid((None, *shape)))
     if basis is None:
         raise ValueError(layer._no_basis_message())
     return basis

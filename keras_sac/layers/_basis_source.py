@@ -28,8 +28,7 @@ class LiveKind(str):
 
     A layer's configuration holds only the kind: the matrix is a weight. Layers copied in the same
     process (`keras.models.clone_model`) are built from the configuration alone, and a copy without
-    the frozen basis would be of no use. In JSON, in a pickle and after `copy.deepcopy` this is a
-    plain string.
+    the frozen basis would be of no use. In JSON and in a pickle this is a plain string.
     """
 
     read: Callable[[], Basis | None]
@@ -42,6 +41,10 @@ class LiveKind(str):
 
     def __reduce__(self):
         return str, (str(self),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LiveKind":
+        # Nested models copy their configuration before it is read.
+        return self
 
 
 def resolve(basis: Any, rank: int | None) -> tuple[str, Basis | None, int]:

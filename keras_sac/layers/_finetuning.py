@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_sac.layers._optimizer_state import extended_optimizer
 from keras_sac.layers._subspace_layer import SubspaceLayer
 from keras_sac.layers._walk import sac_layers
 
@@ -14,7 +15,10 @@ class BasisFinetuning(keras.callbacks.Callback):
 
     Until then `dL/dB` is neither computed nor applied: the epochs before cost what a frozen basis
     costs. The optimizer goes on with its state (momenta, iterations, learning rate); the bases
-    join it with fresh slots. `fit` compiles its step once more at that epoch.
+    join it with fresh slots. `fit` compiles its step once more at that epoch. A training that was
+    killed after it goes on from a whole saved model (`ModelCheckpoint`, `keras.models.load_model`),
+    which knows that its bases are trained; `BackupAndRestore` builds the optimizer before this
+    callback has un-frozen them, and restores weights only.
 
     Args:
         start_epoch: integer >= 0, the epoch, counted as by `fit` (`initial_epoch` included), from
@@ -25,8 +29,8 @@ class BasisFinetuning(keras.callbacks.Callback):
             leaves it as it is.
 
     Raises:
-        ValueError: if `start_epoch` is negative, the model has no SAC layer, or `learning_rate`
-            is given for an optimizer with a schedule.
+        ValueError: if `start_epoch` is negative, the model has no SAC layer or not the given ones,
+            or `learning_rate` is given for an optimizer with a schedule.
 
     Example:
     >>> import keras, numpy as np
@@ -62,25 +66,39 @@ class BasisFinetuning(keras.callbacks.Callback):
         self.learning_rate = learning_rate
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Find the layers, so that a model without any fails before it is trained."""
-        self._targets = list(self.layers) if self.layers is not None else sac_layers(self.model)
-        if not self._targets:
+        """Find the layers, so that what cannot be fine-tuned fails before it is trained."""
+        found = sac_layers(self.model)
+        self._targets = found if self.layers is None else list(self.layers)
+        if not found or not self._targets:
             raise ValueError(
                 "`BasisFinetuning` found no SAC layer in the model. Add one (`SACDense`, ...), or "
                 "drop the callback."
+            )
+        foreign = [each for each in self._targets if not any(each is layer for layer in found)]
+        if foreign:
+            raise ValueError(
+                f"`layers` must be SAC layers of the trained model; received {foreign}. Those of "
+                f"the model are {[layer.name for layer in found]}."
             )
         if self.learning_rate is not None:
             _check_learning_rate_can_be_set(self.model.optimizer)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Un-freeze the bases once, at `start_epoch` or where a resumed `fit` begins after it."""
+        """Un-freeze the bases once, at `start_epoch` or where `fit` begins after it."""
         frozen = [layer for layer in self._targets if not layer.basis_trainable]
         if epoch < self.start_epoch or not frozen:
             return
+        model = self.model
+        constraints = [layer.basis_constraint for layer in frozen]
         for layer in frozen:
             layer.unfreeze_basis(orthonormal=self.orthonormal)
-        model = self.model
-        model.optimizer = extended_optimizer(model.optimizer, model.trainable_variables)
+        try:
+            model.optimizer = extended_optimizer(model.optimizer, model.trainable_variables)
+        except Exception:
+            for layer, constraint in zip(frozen, constraints, strict=True):
+                layer.basis_constraint = constraint
+                layer.freeze_basis()
+            raise
         if self.learning_rate is not None:
             model.optimizer.learning_rate = self.learning_rate
         model.make_train_function(force=True)
@@ -95,30 +113,3 @@ def _check_learning_rate_can_be_set(optimizer: keras.optimizers.Optimizer) -> No
             "`learning_rate` cannot be set: the optimizer follows a LearningRateSchedule. Leave "
             "`learning_rate` out, or give the optimizer a number."
         ) from error
-
-
-def extended_optimizer(
-    optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]
-) -> keras.optimizers.Optimizer:
-    """Return the optimizer built for `variables`, with the state it has for those it knew.
-
-    A built Keras optimizer takes no new variables; a new one of the same configuration does.
-    Its variables are recognised by their paths, in order where a path occurs more than once.
-    """
-    state: dict[str, list[Any]] = {}
-    for variable in optimizer.variables:
-        state.setdefault(variable.path, []).append(keras.ops.convert_to_numpy(variable))
-    extended = type(optimizer).from_config(optimizer.get_config())
-    extended.build(variables)
-    for variable in extended.variables:
-        known = state.get(variable.path)
-        if known:
-            variable.assign(known.pop(0))
-    lost = sorted(path for path, values in state.items() if values)
-    if lost:
-        raise ValueError(
-            f"The state of the optimizer {type(optimizer).__name__} could not be carried over to "
-            f"the newly trained variables; left over: {lost}. Train in two calls of `fit`, with "
-            "`unfreeze_basis()` and `compile` in between."
-        )
-    return extended

@@ -23,8 +23,14 @@ def merged_layer(layer: "SubspaceLayer") -> keras.layers.Layer:
         if basis.mean is not None:
             bias = bias - layer._as_bias(basis.mean.astype(np.float64) @ kernel)
         weights.append(bias)
+    of_bias = {}
+    if layer.use_bias:
+        of_bias["bias_regularizer"] = layer.bias_regularizer
+        of_bias["bias_constraint"] = layer.bias_constraint
     stock = layer._stock_layer(
         use_bias=has_bias,
+        activity_regularizer=layer.activity_regularizer,
+        **of_bias,
         activation=layer.activation,
         name=layer.name,
         dtype=layer.dtype_policy,

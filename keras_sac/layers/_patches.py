@@ -24,6 +24,9 @@ def extract_patches(
         dilation_rate: one spacing a spatial axis.
         padding: `"valid"`, `"same"` or `"causal"`, with zeros, as Keras pads.
 
+    Raises:
+        ValueError: if the inputs are smaller than the kernel.
+
     Returns:
         Shape `(batch * positions, prod(kernel_size) * channels)`, dtype of the inputs.
     """
@@ -35,6 +38,13 @@ def extract_patches(
     ]
     if any(sum(pad) for pad in pads):
         inputs = np.pad(inputs, [(0, 0), *pads, (0, 0)])
+    too_small = [n < e for n, e in zip(inputs.shape[1:-1], extents, strict=True)]
+    if any(too_small):
+        raise ValueError(
+            f"Inputs with the spatial sizes {inputs.shape[1:-1]} (padding included) are smaller "
+            f"than the kernel, which covers {tuple(extents)}. Use a smaller kernel, or "
+            'padding="same".'
+        )
     windows = np.lib.stride_tricks.sliding_window_view(inputs, extents, axis=axes)
     steps = tuple(slice(None, None, s) for s in strides)
     gaps = tuple(slice(None, None, d) for d in dilation_rate)

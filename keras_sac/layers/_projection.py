@@ -1,11 +1,11 @@
 """`precompute_projection`: apply the frozen front of a model to the data once."""
 
-import inspect
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_sac.layers._graph_cut import GraphCut, check_fixed
 from keras_sac.layers._subspace_layer import SubspaceLayer
 from keras_sac.layers._walk import sac_layers
 
@@ -23,7 +23,8 @@ def precompute_projection(
     `model(x) = head(z)` with `z = (front(x) - mean) B`. Basis and front are frozen, so `z` is the
     same in every epoch: training `head` on `z` is training `model` on `x`, exactly and not
     approximately, without the product that costs the most. The head shares the variables of the
-    model: after `head.compile(...); head.fit(z, y)` the model itself is trained.
+    model: after `head.compile(...); head.fit(z, y)` the model itself is trained. Save the model,
+    not the head.
 
     Args:
         model: built Functional or Sequential model with one input, which reaches the SAC layer
@@ -40,8 +41,8 @@ def precompute_projection(
 
     Raises:
         ValueError: if something in front of the layer is trained or random (augmentation,
-            dropout, batch normalisation), the basis is trained, or the model is no graph of
-            layers. The message says what.
+            dropout, batch normalisation), a mask reaches the layer, another path leads around it,
+            the basis is trained, or the model is no graph of layers. The message says what.
 
     Example:
     >>> import keras, numpy as np
@@ -56,33 +57,16 @@ def precompute_projection(
     """
     layer = _find(model, layer)
     _check_frozen(layer)
-    inputs = model.inputs
-    _check_front(keras.Model(inputs, layer.input), layer)
-    projected = keras.Model(inputs, SubspaceProjection(layer)(layer.input))
+    cut = GraphCut(model, layer)
+    for each in cut.front:
+        check_fixed(each, layer)
+    projected = keras.Model(cut.inputs, SubspaceProjection(layer)(cut.projected))
     z = projected.predict(x, batch_size=batch_size, verbose=verbose)
     if z.dtype.name == "bfloat16":
         # Not a NumPy type of its own; few data pipelines take it.
         z = z.astype(np.float32)
-    return _head(model, layer, z), z
-
-
-def _head(model: keras.Model, layer: SubspaceLayer, z: np.ndarray) -> keras.Model:
     entry = keras.Input(shape=z.shape[1:], dtype=z.dtype.name, name="projections")
-    combined = SubspaceHead(layer)(entry)
-    name = f"{model.name}_head"
-    if any(output is layer.output for output in model.outputs):
-        return keras.Model(entry, combined, name=name)
-    outputs = model.outputs[0] if len(model.outputs) == 1 else model.outputs
-    try:
-        # From the layer's output on, the graph is the model's own: same layers, same variables.
-        tail = keras.Model(layer.output, outputs)
-    except ValueError as error:
-        raise ValueError(
-            f"The outputs of {model.name!r} do not depend on {layer.name!r} alone: another path "
-            "leads around it (a skip connection, a second branch), so the rest of the model "
-            "cannot be computed from the projections. Train the model itself."
-        ) from error
-    return keras.Model(entry, tail(combined), name=name)
+    return cut.rest(entry, SubspaceHead(layer)(entry)), z
 
 
 class SubspaceProjection(keras.layers.Layer):
@@ -105,7 +89,8 @@ class SubspaceHead(keras.layers.Layer):
 
     def __init__(self, layer: SubspaceLayer):
         super().__init__(
-            name=f"{layer.name}_head",
+            # The layer's own: outputs, and the losses that are named after them, keep their names.
+            name=layer.name,
             dtype=layer.dtype_policy,
             activity_regularizer=layer.activity_regularizer,
         )
@@ -117,6 +102,13 @@ class SubspaceHead(keras.layers.Layer):
     def call(self, projections: Any) -> Any:
         """Return what the SAC layer makes of its projections."""
         return self._combine(projections)
+
+    def get_config(self) -> dict[str, Any]:
+        """Refuse to be saved."""
+        raise ValueError(
+            f"The head of {self.name!r} shares its weights with the model it was cut from, and is "
+            "not saved by itself. Save that model: training the head has trained it."
+        )
 
 
 def _find(model: keras.Model, layer: SubspaceLayer | None) -> SubspaceLayer:
@@ -160,32 +152,3 @@ def _check_frozen(layer: SubspaceLayer) -> None:
             f"The basis of {layer.name!r} is trained, so its projections change with every step. "
             "Call `freeze_basis()` first, or train the model itself."
         )
-
-
-def _check_front(front: keras.Model, layer: SubspaceLayer) -> None:
-    for each in front.layers:
-        if isinstance(each, keras.Model):
-            _check_front(each, layer)
-            continue
-        reason = _why_not_fixed(each)
-        if reason:
-            raise ValueError(
-                f"{each.name!r} ({type(each).__name__}), in front of {layer.name!r}, {reason}: its "
-                "output is not the same in every epoch, so it cannot be computed once. Train the "
-                "model itself, or freeze or remove that layer."
-            )
-
-
-def _why_not_fixed(layer: keras.layers.Layer) -> str:
-    if layer.trainable_variables:
-        return "has trained weights"
-    # `variables` has the states of random generators, `weights` has not.
-    if len(layer.variables) > len(layer.weights):
-        return "is random"
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return "updates its statistics" if layer.trainable else ""
-    if isinstance(layer, SubspaceLayer):
-        return ""
-    if "training" in inspect.signature(layer.call).parameters:
-        return "may behave differently in training"
-    return ""

@@ -48,7 +48,8 @@ class SACDense(SubspaceLayer):
 
     Raises:
         ValueError: if `units` or `rank` are out of range, the basis has the wrong width or entries
-            that are not finite, or the layer is used before `adapt`.
+            that are not finite, or the layer is used before `adapt`. (A step that JAX has compiled
+            cannot look at the basis: `predict` on a layer without one gives NaN there.)
 
     Example:
     >>> import keras, numpy as np
@@ -107,6 +108,7 @@ class SACDense(SubspaceLayer):
             **kwargs,
         )
         self.units = positive_integer("units", units)
+        self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
     def build(self, input_shape: Any) -> None:

@@ -62,6 +62,8 @@ class SACEinsumDense(SubspaceLayer):
         bias_axes: str | None = None,
         **kwargs: Any,
     ):
+        if "use_bias" in kwargs:
+            raise ValueError("An einsum layer has a bias where `bias_axes` names axes for it.")
         use_bias = bias_axes is not None
         super().__init__(basis, rank=rank, activation=activation, use_bias=use_bias, **kwargs)
         self.equation = equation
@@ -94,7 +96,10 @@ class SACEinsumDense(SubspaceLayer):
             math.prod(self._made_sizes),
             bias_shape=self._bias_shape_for(self.bias_axes) if self.bias_axes else None,
         )
-        self.input_spec = keras.layers.InputSpec(ndim=len(input_shape))
+        axes = self._parsed.input_axes(self._parsed.contracted, len(input_shape))
+        self.input_spec = keras.layers.InputSpec(
+            ndim=len(input_shape), axes=dict(zip(axes, grid, strict=True))
+        )
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """Return the shape of the output, batch axis included."""

@@ -57,7 +57,6 @@ class SubspaceState(keras.layers.Layer):
         self.bias_constraint = keras.constraints.get(bias_constraint)
         # As Keras' own initialisers: `keras.utils.set_random_seed` makes it repeatable.
         self.seed = random.randint(1, 10**9) if seed is None else seed
-        self.supports_masking = True
         self._gain: float | None = None
         self._basis_is_set = False
         if center and self._given is not None and self._given.mean is None:
@@ -78,6 +77,11 @@ class SubspaceState(keras.layers.Layer):
         bias_shape: tuple[int, ...] | None = None,
     ) -> None:
         """Add the weights; `grid` is the shape of what one row of the input is made of."""
+        if None in grid:
+            raise ValueError(
+                f"{self.name!r} needs to know the width of its inputs; received inputs whose axes "
+                f"to multiply have the sizes {grid}. Fix them in `keras.Input(shape)`."
+            )
         in_dim = int(np.prod(grid))
         if self.rank > in_dim:
             raise ValueError(
@@ -180,19 +184,25 @@ class SubspaceState(keras.layers.Layer):
             )
 
     def _no_basis_message(self) -> str:
-        what = "mean" if not _basis_source.needs_data(self.kind) and self.center else "basis"
+        what, how = "basis", "Compute it with `layer.adapt(data)`, on the inputs of this layer"
+        if self.kind == "custom":
+            how = "Make the layer with the matrix itself (`basis=matrix`)"
+        elif not _basis_source.needs_data(self.kind):
+            what = "mean"
         return (
-            f"{self.name!r} has no {what} yet (kind {self.kind!r}, rank {self.rank}). Compute it "
-            "with `layer.adapt(data)`, on the inputs of this layer, before the model is used, or "
-            "load the weights that it was saved with."
+            f"{self.name!r} has no {what} yet (kind {self.kind!r}, rank {self.rank}). {how}, "
+            "before the model is used, or load the weights that it was saved with."
         )
 
     def _basis_is_unset(self) -> bool | None:
         """Whether basis or mean are missing; `None` if no value can be read here."""
         if self._basis_is_set:
             return False
-        unset = _backend.value_is_nan(self.basis)
+        unset = self._basis_values_are_unset()
         return _backend.value_is_nan(self.mean) if self.mean is not None and not unset else unset
+
+    def _basis_values_are_unset(self) -> bool | None:
+        return _backend.value_is_nan(self.basis)
 
     def _check_basis_is_set(self, inputs: Any, training: bool | None) -> None:
         # Building a model runs `call` symbolically, before there is a basis, and rightly so. A

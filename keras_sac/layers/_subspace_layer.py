@@ -47,6 +47,9 @@ class SubspaceLayer(SubspaceState):
         The mean is subtracted with `center=True` only. The last axis of `z` (the channel axis, for
         convolutions) has the size `rank`.
         """
+        self._require_built("project")
+        if not self._basis_is_set:
+            self._check_basis_is_set(inputs, None)
         projections = self._apply_basis(inputs)
         if self.mean is not None:
             shift = ops.matmul(self.mean, self.basis)
@@ -55,6 +58,7 @@ class SubspaceLayer(SubspaceState):
 
     def combine(self, projections: Any) -> Any:
         """Return `activation(z L + bias)`, what the layer makes of its projections."""
+        self._require_built("combine")
         return self._finish(self._apply_learner(projections))
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -90,6 +94,10 @@ class SubspaceLayer(SubspaceState):
         """Give a vector `(units,)` the shape of the stock layer's bias."""
         return vector
 
+    def _samples_at_once(self, inputs: np.ndarray) -> int:
+        """Return how many of the inputs `adapt` reads as rows at once."""
+        return len(inputs)
+
     # The basis over the life of the layer.
 
     def adapt(
@@ -98,13 +106,14 @@ class SubspaceLayer(SubspaceState):
         labels: Any = None,
         *,
         batch_size: int | None = None,
-        verbose: bool = True,
+        verbose: str | int = "auto",
     ) -> None:
-        """Compute the basis (and the mean) from the layer's inputs, and draw the learner anew.
+        """Compute the basis (and the mean) from the layer's inputs, and initialise the learner.
 
         For `"pca"`, `"pca_whitened"`, `"lda"` and `"lda_pca"` the basis itself is computed. Any
         other basis stays; the data then give the mean for `center` and the scale of the default
-        learner. Builds the layer if need be. One pass over the data.
+        learner. Builds the layer if need be. One pass over the data. Compile the model again if
+        it was trained before: its optimizer remembers the old learner.
 
         Args:
             data: what the layer will see: array, memmap, tensor, or any iterable of batches
@@ -113,14 +122,14 @@ class SubspaceLayer(SubspaceState):
             labels: integer class labels, one a sample, for `"lda"` and `"lda_pca"`, where `data`
                 does not bring them.
             batch_size: samples a batch, for arrays.
-            verbose: show a progress bar if the pass is a long one.
+            verbose: `0` is silent; `"auto"` and `1` show a progress bar on long passes.
 
         Raises:
             ValueError: if the data do not fit the layer or the kind of basis; the layer is then as
                 it was.
         """
         batch_size = self._adapt_batch_size if batch_size is None else batch_size
-        basis, input_shape = basis_of_inputs(self, data, labels, batch_size, verbose)
+        basis, input_shape = basis_of_inputs(self, data, labels, batch_size, verbose != 0)
         if not self.built:
             self.build(input_shape)
         self._gain = input_gain(basis, self.center)
@@ -137,24 +146,27 @@ class SubspaceLayer(SubspaceState):
         middle of `fit`, use the callback `BasisFinetuning`.
 
         Args:
-            orthonormal: keep the columns orthonormal, by a QR retraction after every update.
+            orthonormal: keep the columns orthonormal, by a QR retraction after every update;
+                otherwise the layer's own `basis_constraint` holds.
         """
-        self._set_basis_trainable(True, Orthonormal() if orthonormal else None)
+        if orthonormal:
+            self.basis_constraint = Orthonormal()
+        self._set_basis_trainable(True)
 
     def freeze_basis(self) -> None:
         """Keep the basis as it is from now on. Compile the model again afterwards."""
-        self._set_basis_trainable(False, None)
+        self._set_basis_trainable(False)
 
-    def _set_basis_trainable(self, value: bool, constraint: Any) -> None:
-        self.basis_trainable, self.basis_constraint = value, constraint
+    def _set_basis_trainable(self, value: bool) -> None:
+        self.basis_trainable = value
         if self.built:
             self.basis.trainable = value and self.trainable
-            self.basis.constraint = constraint
+            self.basis.constraint = self.basis_constraint
 
     def to_dense(self) -> keras.layers.Layer:
         """Return the stock Keras layer with the merged kernel: same outputs, no SAC in it.
 
-        Regularizers and constraints of the learner have no counterpart there and are dropped.
+        Regularizer and constraint of the learner have no counterpart there and are dropped.
 
         Returns:
             A built `keras.layers.Dense`, `Conv1D/2D/3D` or `EinsumDense` of the same name.

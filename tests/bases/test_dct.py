@@ -8,7 +8,9 @@ from keras_sac.bases import dct
 from tests.bases.reference import assert_orthonormal
 
 
-@pytest.mark.parametrize("shape", [(1,), (9,), (4, 6), (6, 4), (5, 4, 3), (1, 7, 1), 6])
+@pytest.mark.parametrize(
+    "shape", [(1,), (9,), (4, 6), (6, 4), (5, 4, 3), (1, 7, 1), (3, 2, 4, 2), 6]
+)
 def test_against_scipy(shape):
     axes = (shape,) if isinstance(shape, int) else shape
     size = int(np.prod(axes))
@@ -49,11 +51,9 @@ def test_its_facts():
     assert basis.mean is basis.spectrum is basis.explained_variance_ratio is None
 
 
-@pytest.mark.parametrize(
-    "shape", [(), (0,), (4, -1), (2, 2, 2, 2), (4.0, 4), (None, 3), "32", None, (True, 4)]
-)
+@pytest.mark.parametrize("shape", [(), (0,), (4, -1), (4.0, 4), (None, 3), "32", None, (True, 4)])
 def test_refuses_a_shape(shape):
-    with pytest.raises(ValueError, match="`input_shape` must be one to three positive integers"):
+    with pytest.raises(ValueError, match="`input_shape` must be positive integers"):
         dct(shape, 1)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from keras_sac import BasisFinetuning, SACDense, bases
 from keras_sac.layers import Orthonormal
-from keras_sac.layers._finetuning import extended_optimizer
+from keras_sac.layers._optimizer_state import extended_optimizer
 
 
 def numpy(tensor):
@@ -109,9 +109,12 @@ def test_a_basis_trained_from_the_beginning(problem):
 
 def test_learning_rate_from_then_on(problem):
     x, y = problem
-    model = make(x)
-    fit(model, x, y, 2, [BasisFinetuning(start_epoch=1, learning_rate=0.01)])
-    assert float(numpy(model.optimizer.learning_rate)) == pytest.approx(0.01)
+    model, rates = make(x), []
+    log = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: rates.append(float(numpy(model.optimizer.learning_rate)))
+    )
+    fit(model, x, y, 2, [BasisFinetuning(start_epoch=1, learning_rate=0.01), log])
+    assert rates == pytest.approx([0.1, 0.01])
 
 
 def test_a_resumed_fit_begins_with_a_trained_basis(problem):
@@ -169,6 +172,78 @@ def test_a_learning_rate_next_to_a_schedule(problem):
     with pytest.raises(ValueError, match="LearningRateSchedule"):
         fit(model, x, y, 1, [BasisFinetuning(0, learning_rate=0.01)])
     assert not model.get_layer("sac").basis.trainable
+
+
+def test_a_failure_leaves_the_basis_frozen(problem):
+    class Odd(keras.optimizers.SGD):
+        def build(self, variables):
+            super().build(variables)
+            self.odd = self.add_variable((len(variables),), name="odd")
+
+    x, y = problem
+    model = make(x, Odd(0.1))
+    layer = model.get_layer("sac")
+    with pytest.raises(ValueError, match="could not be carried over"):
+        fit(model, x, y, 2, [BasisFinetuning(1, orthonormal=True)])
+    assert not layer.basis_trainable
+    assert not layer.basis.trainable
+    assert layer.basis_constraint is None
+
+
+def test_layers_of_another_model(problem):
+    x, y = problem
+    other = make(x).get_layer("sac")
+    for layers in ([other], [make(x).get_layer("out")]):
+        with pytest.raises(ValueError, match="SAC layers of the trained model"):
+            fit(make(x), x, y, 1, [BasisFinetuning(0, layers=layers)])
+    assert not other.basis_trainable
+
+
+@pytest.mark.parametrize("overwrite", [None, 2])
+def test_moving_averages_begin_at_the_basis(problem, overwrite):
+    x, y = problem
+    optimizer = keras.optimizers.SGD(
+        1e-7, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=overwrite
+    )
+    model = make(x, optimizer)
+    before = numpy(model.get_layer("sac").basis).copy()
+    fit(model, x, y, 3, [BasisFinetuning(start_epoch=1)])
+    np.testing.assert_allclose(numpy(model.get_layer("sac").basis), before, atol=1e-4)
+
+
+def test_with_loss_scaling_accumulation_and_validation_data(problem):
+    x, y = problem
+    inner = keras.optimizers.Adam(0.01, gradient_accumulation_steps=2)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner)
+    inputs = keras.Input((10,))
+    hidden = SACDense(8, bases.pca(x, rank=4), name="sac", dtype="mixed_float16")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(3, dtype="float32")(hidden))
+    model.compile(optimizer, "mse")
+    log = BasisLog()
+    fit(model, x, y, 4, [BasisFinetuning(start_epoch=2), log], validation_data=(x, y))
+    steps = np.abs(np.diff(log.bases, axis=0)).max(axis=(1, 2))
+    assert (steps > 1e-6).tolist() == [False, False, True, True]
+
+
+def test_exclusions_from_weight_decay_stay(problem):
+    x, y = problem
+    optimizer = keras.optimizers.AdamW(1e-9, weight_decay=1e7)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    model = make(x, optimizer)
+    bias = model.get_layer("sac").bias
+    bias.assign(np.ones(8))
+    fit(model, x, y, 2, [BasisFinetuning(start_epoch=1)])
+    np.testing.assert_allclose(numpy(bias), np.ones(8), atol=1e-5)
+
+
+def test_the_layers_own_constraint_holds(problem):
+    x, y = problem
+    model = make(x, basis_constraint=Orthonormal())
+    fit(model, x, y, 2, [BasisFinetuning(start_epoch=1)])
+    basis = numpy(model.get_layer("sac").basis)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(4), atol=1e-5)
+    model.get_layer("sac").freeze_basis()
+    assert isinstance(model.get_layer("sac").basis_constraint, Orthonormal)
 
 
 def test_an_optimizer_whose_state_does_not_carry_over(problem):

@@ -159,6 +159,103 @@ def test_a_path_around_the_layer_is_refused(rng):
         precompute_projection(model, rng.normal(size=(8, 6)).astype("float32"), verbose=0)
 
 
+def test_several_outputs_keep_their_names(rng):
+    x = rng.normal(size=(12, 6)).astype("float32")
+    inputs = keras.Input((6,))
+    code = SACDense(4, "random", rank=3, name="code")(inputs)
+    outputs = {"code": code, "label": keras.layers.Dense(2, name="label")(code)}
+    model = keras.Model(inputs, outputs)
+    head, z = precompute_projection(model, x, verbose=0)
+    assert head.output_names == model.output_names
+    mine, theirs = head.predict(z, verbose=0), model.predict(x, verbose=0)
+    for name in outputs:
+        np.testing.assert_allclose(mine[name], theirs[name], atol=1e-5)
+    head.compile("sgd", {"code": "mse", "label": "mse"})
+    head.fit(z, {"code": np.zeros((12, 4)), "label": np.zeros((12, 2))}, verbose=0)
+
+
+def test_sequential_models_however_they_were_made(images, tmp_path):
+    model = make(images)
+    added = keras.Sequential()
+    for layer in [keras.Input(images.shape[1:]), *model.layers]:
+        added.add(layer)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    expected = model.predict(images, verbose=0)
+    for each in (added, loaded, keras.Sequential(model.layers)):
+        if not each.built:
+            each.build((None, *images.shape[1:]))
+        head, z = precompute_projection(each, images, verbose=0)
+        np.testing.assert_allclose(head.predict(z, verbose=0), expected, atol=1e-6)
+
+
+def test_operations_and_branches_in_front(rng):
+    x = rng.normal(size=(12, 6)).astype("float32")
+    inputs = keras.Input((6,))
+    left, right = keras.ops.split(inputs * 2.0, 2, axis=-1)
+    front = keras.layers.Concatenate()([right, left])
+    model = keras.Model(inputs, keras.layers.ReLU()(SACDense(4, "random", rank=3)(front)))
+    head, z = precompute_projection(model, x, verbose=0)
+    np.testing.assert_allclose(head.predict(z, verbose=0), model.predict(x, verbose=0), atol=1e-5)
+
+
+def test_a_mask_is_refused(rng):
+    model = keras.Sequential(
+        [keras.Input((4, 6)), keras.layers.Masking(), SACDense(3, "random", rank=2)]
+    )
+    with pytest.raises(ValueError, match="mask reaches"):
+        precompute_projection(model, rng.normal(size=(8, 4, 6)), verbose=0)
+
+
+def test_a_layer_that_is_called_twice_is_refused(rng):
+    inputs = keras.Input((6,))
+    shared = SACDense(3, "random", rank=2)
+    model = keras.Model(inputs, keras.layers.Add()([shared(inputs), shared(inputs * 2.0)]))
+    with pytest.raises(ValueError, match="called more than once"):
+        precompute_projection(model, rng.normal(size=(8, 6)), verbose=0)
+
+
+class NoisyModel(keras.Model):
+    """Trained by itself, and in no way a graph of layers."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, x):
+        return x * self.scale
+
+
+class HiddenNormalization(keras.layers.Layer):
+    """A layer with a layer inside that changes in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.inside = keras.layers.BatchNormalization(center=False, scale=False)
+
+    def build(self, shape):
+        self.inside.build(shape)
+
+    def call(self, x):
+        return self.inside(x)
+
+
+@pytest.mark.parametrize(
+    ("front", "reason"),
+    [(NoisyModel, "has trained weights"), (HiddenNormalization, "updates its statistics")],
+)
+def test_what_is_inside_counts(rng, front, reason):
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, SACDense(3, "random", rank=2)(front()(inputs)))
+    with pytest.raises(ValueError, match=reason):
+        precompute_projection(model, rng.normal(size=(8, 6)).astype("float32"), verbose=0)
+
+
+def test_the_head_is_not_saved_by_itself(images, tmp_path):
+    head, _ = precompute_projection(make(images), images, verbose=0)
+    with pytest.raises(ValueError, match="Save that model"):
+        head.save(tmp_path / "head.keras")
+
+
 def test_models_that_are_no_graph_of_layers(rng):
     class Subclassed(keras.Model):
         def __init__(self):

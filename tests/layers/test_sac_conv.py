@@ -65,6 +65,40 @@ def test_adapt_in_small_batches_is_adapt_at_once(rng):
     np.testing.assert_allclose(numpy(one.basis), numpy(many.basis), atol=1e-5)
 
 
+def test_adapt_holds_few_patches_at_once(rng, monkeypatch):
+    x = rng.normal(size=(10, 8, 8, 2)).astype("float32")
+    whole = SACConv2D(4, 3, "pca", rank=5)
+    whole.adapt(x)
+    monkeypatch.setattr("keras_sac.layers._conv_layer._PATCH_ENTRIES", 3000)
+    layer = SACConv2D(4, 3, "pca", rank=5)
+    assert layer._samples_at_once(x) == 2
+    layer.adapt(x)
+    np.testing.assert_allclose(numpy(layer.basis), numpy(whole.basis), atol=1e-5)
+
+
+def test_automatic_names_of_stock_layers_are_left_alone():
+    before = int(keras.layers.Conv2D(2, 3).name.removeprefix("conv2d").strip("_") or 0)
+    layer = SACConv2D(2, 3, "random", rank=2)
+    layer(keras.Input((8, 8, 1)))
+    assert keras.layers.Conv2D(2, 3).name == f"conv2d_{before + 1}"
+
+
+def test_masks_end_at_a_convolution_as_in_keras():
+    inputs = keras.Input((8, 3))
+    masked = keras.layers.Masking()(inputs)
+    for layer in (keras.layers.Conv1D(4, 3), SACConv1D(4, 3, "random", rank=2)):
+        assert not layer.supports_masking
+    with pytest.warns(UserWarning, match="does not support masking"):
+        hidden = SACConv1D(4, 3, "random", rank=2)(masked)
+    assert keras.layers.GlobalAveragePooling1D()(hidden).shape == (None, 4)
+
+
+def test_dct_in_three_dimensions():
+    layer = SACConv3D(4, 2, "dct", rank=5)
+    layer.build((None, 6, 6, 6, 3))
+    np.testing.assert_array_equal(numpy(layer.basis), bases.dct((2, 2, 2, 3), 5).matrix)
+
+
 def test_dct_filters_are_made_for_the_patch():
     layer = SACConv2D(4, 3, "dct", rank=5)
     layer.build((None, 8, 8, 2))
@@ -82,7 +116,10 @@ def test_dct_filters_are_made_for_the_patch():
         (lambda: SACConv2D(4, 3, "random", rank=28).build((None, 8, 8, 3)), "rank 28.*width 27"),
         (lambda: SACConv2D(4, 3, np.eye(9)[:, :2]).build((None, 8, 8, 3)), "width 9.*width 27"),
         (lambda: SACConv3D(4, 3, "pca", rank=2).adapt(np.zeros((4, 8, 8, 1))), "5 axes"),
-        (lambda: SACConv2D(4, 3, "pca", rank=2).adapt(np.zeros((4, 2, 8, 1))), "shape|window"),
+        (
+            lambda: SACConv2D(4, 3, "pca", rank=2).adapt(np.zeros((4, 2, 8, 1))),
+            "smaller than the kernel",
+        ),
     ],
 )
 def test_bad_arguments(make, message):

@@ -116,6 +116,18 @@ def test_bad_arguments(arguments, message):
         SACEinsumDense("abc,cde->abde", basis="random", rank=2, **arguments)
 
 
+def test_a_wrong_width_after_build():
+    layer = SACEinsumDense("abc,cd->abd", (None, 4), "random", rank=2)
+    layer(np.zeros((2, 3, 8), "float32"))
+    with pytest.raises(ValueError, match="expected axis"):
+        layer(np.zeros((2, 3, 7), "float32"))
+
+
+def test_use_bias_is_not_an_argument():
+    with pytest.raises(ValueError, match="bias_axes"):
+        SACEinsumDense("abc,cd->abd", (None, 4), "random", rank=2, use_bias=False)
+
+
 def test_an_input_that_does_not_fit_the_equation():
     layer = SACEinsumDense("abc,cd->abd", (5, 4), "random", rank=2)
     with pytest.raises(ValueError, match="3 axes"):
