@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 
 def extended_optimizer(
@@ -27,7 +28,7 @@ def extended_optimizer(
     # on the scope in which the optimizer was built.
     state: dict[tuple[str, tuple[int, ...]], list[Any]] = {}
     for slot in optimizer.variables:
-        state.setdefault(_key(slot), []).append(keras.ops.convert_to_numpy(slot))
+        state.setdefault(_key(slot), []).append(_copy(slot))
     extended = type(optimizer).from_config(optimizer.get_config())
     _carry_over_exclusions(optimizer, extended)
     extended.build(variables)
@@ -38,7 +39,7 @@ def extended_optimizer(
             slot.assign(known.pop(0))
         elif slot.name in averages:
             # A moving average (`use_ema`) begins where its variable is, not at zero.
-            slot.assign(averages[slot.name])
+            slot.assign(_copy(averages[slot.name]))
     lost = sorted(name for (name, _), values in state.items() if values)
     if lost:
         raise ValueError(
@@ -51,6 +52,11 @@ def extended_optimizer(
 
 def _key(slot: keras.Variable) -> tuple[str, tuple[int, ...]]:
     return slot.name, tuple(slot.shape)
+
+
+def _copy(variable: keras.Variable) -> np.ndarray:
+    # Two variables on one buffer: JAX could not donate it to the step.
+    return np.array(keras.ops.convert_to_numpy(variable))
 
 
 def _carry_over_exclusions(old: Any, new: Any) -> None:
