@@ -1,6 +1,7 @@
 """What one batch adds to the moments: sums and products around a fixed shift."""
 
 import numpy as np
+from scipy.linalg import blas
 
 from keras_sac.bases._device import gram
 
@@ -59,6 +60,7 @@ def batch_sums(
     if np.result_type(rows.dtype, np.float32) != np.float32:
         origin = shift
     total = np.zeros(rows.shape[1])
+    ones = np.ones(min(len(rows), _ROWS), np.float32)
     class_sums = np.zeros((0 if labels is None else len(labels[0]), rows.shape[1]))
     scatter: np.ndarray | None = None
     for start in range(0, len(rows), _ROWS):
@@ -66,7 +68,8 @@ def batch_sums(
         with np.errstate(over="ignore", invalid="ignore"):
             x = np.empty(chunk.shape, np.float32)
             np.subtract(chunk, origin, out=x, casting="same_kind")
-            total += x.sum(axis=0, dtype=np.float64)
+            # In single precision, as the products: what is summed lies around zero.
+            total += blas.sgemv(1.0, x.T, ones[: len(x)])
             if not np.all(np.isfinite(total)):
                 _raise_not_finite(chunk, start, where)
             product = gram(x)

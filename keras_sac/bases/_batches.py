@@ -14,7 +14,7 @@ Batch = tuple[np.ndarray, np.ndarray | None]
 
 
 def iterate(
-    data: Any, labels: Any = None, *, batch_size: int = 4096, progress: bool = False
+    data: Any, labels: Any = None, *, batch_size: int = 8192, progress: bool = False
 ) -> Iterator[Batch]:
     """Yield `(x, y)` NumPy batches of `data`, each sample once; `y` is `None` without labels.
 

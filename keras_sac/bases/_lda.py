@@ -17,7 +17,7 @@ def lda(
     rank: int | None = None,
     *,
     shrinkage: float | None = None,
-    batch_size: int = 4096,
+    batch_size: int = 8192,
     verbose: str | int = "auto",
 ) -> Basis:
     """Return orthonormal columns that span the leading discriminant directions of the classes.
@@ -77,7 +77,7 @@ def lda_pca(
     rank: int | None = None,
     *,
     shrinkage: float | None = None,
-    batch_size: int = 4096,
+    batch_size: int = 8192,
     verbose: str | int = "auto",
 ) -> Basis:
     """Return the discriminant directions, then the principal components of what they leave.

@@ -53,7 +53,7 @@ class Moments:
         data: Any,
         labels: Any = None,
         *,
-        batch_size: int = 4096,
+        batch_size: int = 8192,
         verbose: str | int = "auto",
     ) -> "Moments":
         """Read the data once.

@@ -21,7 +21,7 @@ def pca(
     rank: int | None = None,
     *,
     whiten: bool = False,
-    batch_size: int = 4096,
+    batch_size: int = 8192,
     verbose: str | int = "auto",
 ) -> Basis:
     """Return the principal components of the data: the leading eigenvectors of the covariance.

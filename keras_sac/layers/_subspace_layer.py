@@ -27,7 +27,7 @@ class SubspaceLayer(SubspaceState):
     """
 
     # Samples a batch when `adapt` reads an array.
-    _adapt_batch_size = 4096
+    _adapt_batch_size = 8192
 
     @property
     def kernel(self) -> Any:
