@@ -11,7 +11,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import platform
 import statistics
 import time
 import tracemalloc
@@ -20,15 +19,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy
 import scipy.fft
 import scipy.linalg
-import sklearn
 import threadpoolctl
 import tyro
 from sklearn.decomposition import PCA, IncrementalPCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from keras_sac.analysis import environment
 from keras_sac.bases import lda, pca
 
 # What the ratios have to reach: our time over the peer's, at most.
@@ -46,7 +44,7 @@ class Options:
     """Number of features of the synthetic data, three times a square: colour images."""
     rank: int = 128
     """Columns of the PCA basis."""
-    repeats: int = 3
+    repeats: int = 5
     """Times that the cheap methods are measured; the median counts."""
     slow_repeats: int = 1
     """Times that IncrementalPCA and scikit-learn's LDA are measured."""
@@ -188,28 +186,10 @@ def verdicts(rows: list[dict[str, Any]]) -> dict[str, bool]:
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
-    return {
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": {
-            f"{pool['internal_api']} {pool.get('version') or ''}".strip(): pool["num_threads"]
-            for pool in threadpoolctl.threadpool_info()
-        },
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-    }
-
-
-def cpu_name() -> str:
-    """Return the name of the processor."""
-    info = pathlib.Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    pools = threadpoolctl.threadpool_info()
+    names = [f"{pool['internal_api']} {pool.get('version') or ''}".strip() for pool in pools]
+    threads = [pool["num_threads"] for pool in pools]
+    return {**environment(), "pools": dict(zip(names, threads, strict=True))}
 
 
 def main(options: Options) -> None:
