@@ -113,7 +113,7 @@ def test_what_is_public_is_documented(name, value):
     if name.endswith("SubspaceLayer"):
         # For isinstance; what a user makes are its subclasses.
         return
-    assert "Example:" in text, f"{name} has no example"
+    assert "Examples:" in text, f"{name} has no example"
     assert ">>>" in text, f"{name} has no example that runs"
 
 

@@ -73,7 +73,7 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     Raises:
         ExperimentError: Unknown name, no such folder or file, no network, or wrong content.
 
-    Example:
+    Examples:
         >>> load("digits").x_train.shape
         (1422, 8, 8, 1)
     """

@@ -32,7 +32,7 @@ class RunStore:
     Raises:
         ExperimentError: The folder holds a file that is no run, or runs of other settings.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> store = RunStore(Path(tempfile.mkdtemp()), {"epochs": 2})
         >>> _ = store.save("dense", 42, {"units": 8}, {"result": {"test_accuracy": 0.5}})

@@ -221,7 +221,7 @@ def choose(history: dict[str, list[float]]) -> dict[str, float]:
     Returns:
         Accuracies in 0..1 and epochs counted from 1.
 
-    Example:
+    Examples:
         >>> choose({"val_accuracy": [0.5, 0.7], "val_loss": [1, 1], "test_accuracy": [0.6, 0.5]})[
         ...     "test_accuracy"
         ... ]

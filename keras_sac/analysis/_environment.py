@@ -20,10 +20,10 @@ def environment() -> dict[str, Any]:
         else the CPU), `accelerator` (whether it is one), `threads`, `python`, `system` and
         `versions`.
 
-    Example:
-    >>> from keras_sac.analysis import environment
-    >>> environment()["backend"] in {"tensorflow", "torch", "jax"}
-    True
+    Examples:
+        >>> from keras_sac.analysis import environment
+        >>> environment()["backend"] in {"tensorflow", "torch", "jax"}
+        True
     """
     backend = keras.config.backend()
     versions = {name: metadata.version(name) for name in _PACKAGES}

@@ -35,11 +35,11 @@ class Basis:
         ValueError: if a shape is wrong, an entry is not finite, or there are more columns than
             rows.
 
-    Example:
-    >>> import numpy as np
-    >>> basis = Basis(np.eye(4)[:, :2], kind="custom")
-    >>> basis.in_dim, basis.rank, basis.truncate(1).rank
-    (4, 2, 1)
+    Examples:
+        >>> import numpy as np
+        >>> basis = Basis(np.eye(4)[:, :2], kind="custom")
+        >>> basis.in_dim, basis.rank, basis.truncate(1).rank
+        (4, 2, 1)
 
     Reference:
         Denil et al., 2013, "Predicting Parameters in Deep Learning";
@@ -112,9 +112,9 @@ class Basis:
         Raises:
             ValueError: as the constructor.
 
-        Example:
-        >>> Basis.from_matrix([[1.0], [0.0]]).matrix.shape
-        (2, 1)
+        Examples:
+            >>> Basis.from_matrix([[1.0], [0.0]]).matrix.shape
+            (2, 1)
         """
         return cls(matrix, kind=kind, **statistics)
 
@@ -155,10 +155,10 @@ class Basis:
         Raises:
             ValueError: if `rank` is out of range.
 
-        Example:
-        >>> import numpy as np
-        >>> Basis(np.eye(3), kind="custom").truncate(2).matrix.shape
-        (3, 2)
+        Examples:
+            >>> import numpy as np
+            >>> Basis(np.eye(3), kind="custom").truncate(2).matrix.shape
+            (3, 2)
         """
         rank = check_rank(rank, self.rank, "columns of the basis")
         spectrum = None if self.spectrum is None else self.spectrum[:rank]
@@ -173,12 +173,12 @@ class Basis:
         Args:
             path: where to write; the name is kept as given.
 
-        Example:
-        >>> import numpy as np, os, tempfile
-        >>> path = os.path.join(tempfile.mkdtemp(), "basis.npz")
-        >>> Basis(np.eye(3), kind="custom").save(path)
-        >>> Basis.load(path).in_dim
-        3
+        Examples:
+            >>> import numpy as np, os, tempfile
+            >>> path = os.path.join(tempfile.mkdtemp(), "basis.npz")
+            >>> Basis(np.eye(3), kind="custom").save(path)
+            >>> Basis.load(path).in_dim
+            3
         """
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         write_npz(path, _TAG, {k: np.asarray(v) for k, v in fields.items() if v is not None})

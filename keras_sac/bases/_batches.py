@@ -38,10 +38,10 @@ def iterate(
         ValueError: if `data` is empty, infinite (`repeat()`), or of a kind that cannot be read; if
             `labels` do not have one entry a sample, or `data` has labels already.
 
-    Example:
-    >>> import numpy as np
-    >>> [x.shape for x, y in iterate(np.zeros((5, 3)), batch_size=2)]
-    [(2, 3), (2, 3), (1, 3)]
+    Examples:
+        >>> import numpy as np
+        >>> [x.shape for x, y in iterate(np.zeros((5, 3)), batch_size=2)]
+        [(2, 3), (2, 3), (1, 3)]
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, numbers.Integral):
         raise ValueError(f"`batch_size` must be a positive integer; received {batch_size!r}.")

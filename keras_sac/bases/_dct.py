@@ -29,11 +29,11 @@ def dct(input_shape: int | Sequence[int], rank: int) -> Basis:
         ValueError: if `input_shape` does not hold positive integers, or `rank` is
             out of range.
 
-    Example:
-    >>> basis = dct((8, 8), rank=3)
-    >>> image = basis.matrix[:, 1].reshape(8, 8)
-    >>> bool(abs(image - image[0]).max() < 1e-6)
-    True
+    Examples:
+        >>> basis = dct((8, 8), rank=3)
+        >>> image = basis.matrix[:, 1].reshape(8, 8)
+        >>> bool(abs(image - image[0]).max() < 1e-6)
+        True
 
     Reference:
         Ahmed, Natarajan & Rao, 1974, "Discrete Cosine Transform".

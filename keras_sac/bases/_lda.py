@@ -46,14 +46,14 @@ def lda(
         ValueError: without labels, with a single class, with `rank > classes - 1` or above the
             number of directions in which the class means differ.
 
-    Example:
-    >>> import numpy as np
-    >>> x = np.random.default_rng(0).normal(size=(300, 4))
-    >>> y = np.arange(300) % 3
-    >>> x[:, 1] += 5 * y
-    >>> basis = lda(x, y, rank=1)
-    >>> int(np.argmax(np.abs(basis.matrix[:, 0])))
-    1
+    Examples:
+        >>> import numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(300, 4))
+        >>> y = np.arange(300) % 3
+        >>> x[:, 1] += 5 * y
+        >>> basis = lda(x, y, rank=1)
+        >>> int(np.argmax(np.abs(basis.matrix[:, 0])))
+        1
 
     Reference:
         Fisher, 1936, "The Use of Multiple Measurements in Taxonomic Problems"; Friedman, 1989,
@@ -101,14 +101,14 @@ def lda_pca(
     Raises:
         ValueError: without labels, with a single class, or with a rank out of range.
 
-    Example:
-    >>> import numpy as np
-    >>> x = np.random.default_rng(0).normal(size=(300, 4))
-    >>> y = np.arange(300) % 3
-    >>> x[:, 1] += 5 * y
-    >>> basis = lda_pca(x, y, rank=3)
-    >>> bool(np.allclose(basis.matrix.T @ basis.matrix, np.eye(3), atol=1e-6))
-    True
+    Examples:
+        >>> import numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(300, 4))
+        >>> y = np.arange(300) % 3
+        >>> x[:, 1] += 5 * y
+        >>> basis = lda_pca(x, y, rank=3)
+        >>> bool(np.allclose(basis.matrix.T @ basis.matrix, np.eye(3), atol=1e-6))
+        True
     """
     _refuse_rank_below_one(rank)
     if rank is not None and not isinstance(data_or_moments, Moments):

@@ -18,9 +18,9 @@ def hard_threshold(beta: float) -> float:
     Raises:
         ValueError: if `beta` is out of range.
 
-    Example:
-    >>> round(hard_threshold(1.0), 3)
-    2.858
+    Examples:
+        >>> round(hard_threshold(1.0), 3)
+        2.858
 
     Reference:
         Gavish & Donoho, 2014, equations 10 and 11.

@@ -23,14 +23,14 @@ class Moments:
     The last axis of the data holds the features, all axes before it are samples, as for
     `keras.layers.Dense`. Flatten images first if a pixel is a feature: `x.reshape(len(x), -1)`.
 
-    Example:
-    >>> import numpy as np
-    >>> x = np.random.default_rng(0).normal(size=(100, 3))
-    >>> moments = Moments.from_data(x)
-    >>> moments.count, moments.in_dim
-    (100, 3)
-    >>> bool(np.allclose(moments.covariance, np.cov(x.T), atol=1e-6))
-    True
+    Examples:
+        >>> import numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(100, 3))
+        >>> moments = Moments.from_data(x)
+        >>> moments.count, moments.in_dim
+        (100, 3)
+        >>> bool(np.allclose(moments.covariance, np.cov(x.T), atol=1e-6))
+        True
 
     Reference:
         Chan, Golub & LeVeque, 1983, "Algorithms for Computing the Sample Variance".
@@ -74,11 +74,11 @@ class Moments:
             ValueError: if the data are empty, not finite, or change their width; if the labels are
                 one-hot, not of the samples' shape, or given twice.
 
-        Example:
-        >>> import numpy as np
-        >>> batches = (np.full((2, 3), i) for i in range(4))
-        >>> Moments.from_data(batches).mean
-        array([1.5, 1.5, 1.5])
+        Examples:
+            >>> import numpy as np
+            >>> batches = (np.full((2, 3), i) for i in range(4))
+            >>> Moments.from_data(batches).mean
+            array([1.5, 1.5, 1.5])
         """
         return read_moments(data, labels, batch_size=batch_size, verbose=verbose)
 
@@ -137,11 +137,11 @@ class Moments:
         Raises:
             ValueError: if the widths differ, or only one of the two has labels.
 
-        Example:
-        >>> import numpy as np
-        >>> a, b = Moments().update(np.zeros((2, 3))), Moments().update(np.ones((2, 3)))
-        >>> a.merge(b).mean
-        array([0.5, 0.5, 0.5])
+        Examples:
+            >>> import numpy as np
+            >>> a, b = Moments().update(np.zeros((2, 3))), Moments().update(np.ones((2, 3)))
+            >>> a.merge(b).mean
+            array([0.5, 0.5, 0.5])
         """
         if not isinstance(other, Moments):
             raise ValueError(f"`merge` needs Moments; received {type(other).__name__}.")

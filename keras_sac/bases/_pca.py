@@ -51,14 +51,14 @@ def pca(
         ValueError: if `rank` is out of range, the data are empty or not finite, there is only one
             sample, or `whiten` is asked for directions without variance.
 
-    Example:
-    >>> import numpy as np
-    >>> x = np.random.default_rng(0).normal(size=(200, 3)) * [1.0, 10.0, 0.1]
-    >>> basis = pca(x, rank=2)
-    >>> basis.matrix.round().astype(int).T.tolist()
-    [[0, 1, 0], [1, 0, 0]]
-    >>> bool(basis.explained_variance_ratio.sum() > 0.99)
-    True
+    Examples:
+        >>> import numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(200, 3)) * [1.0, 10.0, 0.1]
+        >>> basis = pca(x, rank=2)
+        >>> basis.matrix.round().astype(int).T.tolist()
+        [[0, 1, 0], [1, 0, 0]]
+        >>> bool(basis.explained_variance_ratio.sum() > 0.99)
+        True
 
     Reference:
         Jolliffe, 2002, "Principal Component Analysis".

@@ -13,10 +13,10 @@ class Progress:
         enabled: `False` never shows anything.
         delay: seconds of work before the bar appears.
 
-    Example:
-    >>> progress = Progress(steps=2, enabled=False)
-    >>> progress.step()
-    >>> progress.close()
+    Examples:
+        >>> progress = Progress(steps=2, enabled=False)
+        >>> progress.step()
+        >>> progress.close()
     """
 
     def __init__(self, steps: int | None, *, enabled: bool, delay: float = 2.0):

@@ -25,9 +25,9 @@ def random_orthogonal(in_dim: int, rank: int, seed: int) -> Basis:
     Raises:
         ValueError: if a number is out of range or no integer.
 
-    Example:
-    >>> random_orthogonal(16, 4, seed=0).matrix.shape
-    (16, 4)
+    Examples:
+        >>> random_orthogonal(16, 4, seed=0).matrix.shape
+        (16, 4)
 
     Reference:
         Mezzadri, 2007, "How to Generate Random Matrices from the Classical Compact Groups";

@@ -45,9 +45,9 @@ def choose_rank(
         ValueError: if not exactly one criterion is given, a value is out of range, the spectrum is
             empty, negative, not descending or all zero, or eigenvalues are missing.
 
-    Example:
-    >>> choose_rank([4.0, 3.0, 2.0, 1.0], explained_variance=0.7)
-    2
+    Examples:
+        >>> choose_rank([4.0, 3.0, 2.0, 1.0], explained_variance=0.7)
+        2
 
     Reference:
         Gavish & Donoho, 2014, "The Optimal Hard Threshold for Singular Values is 4/√3";

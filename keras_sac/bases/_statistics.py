@@ -24,12 +24,12 @@ def with_statistics(basis: Basis, moments: Moments) -> Basis:
     Raises:
         ValueError: if the widths differ, or there are fewer than two samples.
 
-    Example:
-    >>> import numpy as np
-    >>> x = np.random.default_rng(0).normal(size=(50, 6)) * [5, 1, 1, 1, 1, 1]
-    >>> basis = with_statistics(Basis(np.eye(6)[:, :1]), Moments.from_data(x, verbose=0))
-    >>> bool(basis.explained_variance_ratio[0] > 0.7)
-    True
+    Examples:
+        >>> import numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(50, 6)) * [5, 1, 1, 1, 1, 1]
+        >>> basis = with_statistics(Basis(np.eye(6)[:, :1]), Moments.from_data(x, verbose=0))
+        >>> bool(basis.explained_variance_ratio[0] > 0.7)
+        True
     """
     if moments.in_dim != basis.in_dim:
         raise ValueError(

@@ -32,17 +32,17 @@ class BasisFinetuning(keras.callbacks.Callback):
         ValueError: if `start_epoch` is negative, the model has no SAC layer or not the given ones,
             or `learning_rate` is given for an optimizer with a schedule.
 
-    Example:
-    >>> import keras, numpy as np
-    >>> from keras_sac import BasisFinetuning, SACDense, bases
-    >>> x = np.random.default_rng(0).normal(size=(64, 10)).astype("float32")
-    >>> model = keras.Sequential([SACDense(2, bases.pca(x, rank=3))])
-    >>> model.compile("sgd", "mse")
-    >>> history = model.fit(
-    ...     x, x[:, :2], epochs=3, verbose=0, callbacks=[BasisFinetuning(start_epoch=1)]
-    ... )
-    >>> len(model.trainable_weights)  # learner, bias and now the basis
-    3
+    Examples:
+        >>> import keras, numpy as np
+        >>> from keras_sac import BasisFinetuning, SACDense, bases
+        >>> x = np.random.default_rng(0).normal(size=(64, 10)).astype("float32")
+        >>> model = keras.Sequential([SACDense(2, bases.pca(x, rank=3))])
+        >>> model.compile("sgd", "mse")
+        >>> history = model.fit(
+        ...     x, x[:, :2], epochs=3, verbose=0, callbacks=[BasisFinetuning(start_epoch=1)]
+        ... )
+        >>> len(model.trainable_weights)  # learner, bias and now the basis
+        3
 
     Reference:
         Li et al., 2018, "Measuring the Intrinsic Dimension of Objective Landscapes", for the

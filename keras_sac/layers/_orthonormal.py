@@ -14,12 +14,12 @@ class Orthonormal(keras.constraints.Constraint):
 
     Input: shape `(in_dim, rank)`, `rank <= in_dim`, any float dtype (computed in float32 at least).
 
-    Example:
-    >>> import numpy as np
-    >>> b = np.array([[3.0, 1.0], [0.0, 2.0], [0.0, 0.0]], dtype="float32")
-    >>> q = keras.ops.convert_to_numpy(Orthonormal()(b))
-    >>> bool(np.allclose(q, [[1, 0], [0, 1], [0, 0]], atol=1e-6))
-    True
+    Examples:
+        >>> import numpy as np
+        >>> b = np.array([[3.0, 1.0], [0.0, 2.0], [0.0, 0.0]], dtype="float32")
+        >>> q = keras.ops.convert_to_numpy(Orthonormal()(b))
+        >>> bool(np.allclose(q, [[1, 0], [0, 1], [0, 0]], atol=1e-6))
+        True
 
     Reference:
         Absil, Mahony, Sepulchre, 2008, "Optimization Algorithms on Matrix Manifolds", section 4.1.

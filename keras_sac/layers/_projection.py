@@ -44,16 +44,17 @@ def precompute_projection(
             dropout, batch normalisation), a mask reaches the layer, another path leads around it,
             the basis is trained, or the model is no graph of layers. The message says what.
 
-    Example:
-    >>> import keras, numpy as np
-    >>> from keras_sac import SACDense, bases, precompute_projection
-    >>> x = np.random.default_rng(0).normal(size=(128, 4, 5)).astype("float32")
-    >>> basis = bases.pca(x.reshape(128, 20), rank=6)
-    >>> model = keras.Sequential([keras.Input((4, 5)), keras.layers.Flatten(), SACDense(3, basis)])
-    >>> head, z = precompute_projection(model, x, verbose=0)
-    >>> difference = head.predict(z, verbose=0) - model.predict(x, verbose=0)
-    >>> z.shape, bool(np.abs(difference).max() < 1e-5)
-    ((128, 6), True)
+    Examples:
+        >>> import keras, numpy as np
+        >>> from keras_sac import SACDense, bases, precompute_projection
+        >>> x = np.random.default_rng(0).normal(size=(128, 4, 5)).astype("float32")
+        >>> basis = bases.pca(x.reshape(128, 20), rank=6)
+        >>> layers = [keras.Input((4, 5)), keras.layers.Flatten(), SACDense(3, basis)]
+        >>> model = keras.Sequential(layers)
+        >>> head, z = precompute_projection(model, x, verbose=0)
+        >>> difference = head.predict(z, verbose=0) - model.predict(x, verbose=0)
+        >>> z.shape, bool(np.abs(difference).max() < 1e-5)
+        ((128, 6), True)
     """
     layer = _find(model, layer)
     _check_frozen(layer)

@@ -33,14 +33,14 @@ class SACConv1D(SACConv):
     Raises:
         ValueError: as `SACDense` and `keras.layers.Conv1D`.
 
-    Example:
-    >>> import numpy as np
-    >>> from keras_sac.layers import SACConv1D
-    >>> x = np.random.default_rng(0).normal(size=(8, 16, 3)).astype("float32")
-    >>> layer = SACConv1D(4, 5, "pca", rank=6, padding="causal")
-    >>> layer.adapt(x)
-    >>> tuple(layer(x).shape), tuple(layer.learner.shape)
-    ((8, 16, 4), (6, 4))
+    Examples:
+        >>> import numpy as np
+        >>> from keras_sac.layers import SACConv1D
+        >>> x = np.random.default_rng(0).normal(size=(8, 16, 3)).astype("float32")
+        >>> layer = SACConv1D(4, 5, "pca", rank=6, padding="causal")
+        >>> layer.adapt(x)
+        >>> tuple(layer(x).shape), tuple(layer.learner.shape)
+        ((8, 16, 4), (6, 4))
 
     Reference:
         Denil et al., 2013, "Predicting Parameters in Deep Learning".
@@ -77,14 +77,14 @@ class SACConv2D(SACConv):
     Raises:
         ValueError: as `SACDense` and `keras.layers.Conv2D`.
 
-    Example:
-    >>> import numpy as np
-    >>> from keras_sac.layers import SACConv2D
-    >>> images = np.random.default_rng(0).normal(size=(8, 12, 12, 3)).astype("float32")
-    >>> layer = SACConv2D(16, 3, "pca", rank=8, padding="same", activation="relu")
-    >>> layer.adapt(images)
-    >>> tuple(layer(images).shape), type(layer.to_dense()).__name__
-    ((8, 12, 12, 16), 'Conv2D')
+    Examples:
+        >>> import numpy as np
+        >>> from keras_sac.layers import SACConv2D
+        >>> images = np.random.default_rng(0).normal(size=(8, 12, 12, 3)).astype("float32")
+        >>> layer = SACConv2D(16, 3, "pca", rank=8, padding="same", activation="relu")
+        >>> layer.adapt(images)
+        >>> tuple(layer(images).shape), type(layer.to_dense()).__name__
+        ((8, 12, 12, 16), 'Conv2D')
 
     Reference:
         Denil et al., 2013, "Predicting Parameters in Deep Learning".
@@ -120,13 +120,13 @@ class SACConv3D(SACConv):
     Raises:
         ValueError: as `SACDense` and `keras.layers.Conv3D`.
 
-    Example:
-    >>> import numpy as np
-    >>> from keras_sac.layers import SACConv3D
-    >>> x = np.random.default_rng(0).normal(size=(2, 6, 6, 6, 1)).astype("float32")
-    >>> layer = SACConv3D(4, 3, "random", rank=9)
-    >>> tuple(layer(x).shape)
-    (2, 4, 4, 4, 4)
+    Examples:
+        >>> import numpy as np
+        >>> from keras_sac.layers import SACConv3D
+        >>> x = np.random.default_rng(0).normal(size=(2, 6, 6, 6, 1)).astype("float32")
+        >>> layer = SACConv3D(4, 3, "random", rank=9)
+        >>> tuple(layer(x).shape)
+        (2, 4, 4, 4, 4)
 
     Reference:
         Denil et al., 2013, "Predicting Parameters in Deep Learning".

@@ -51,17 +51,17 @@ class SACDense(SubspaceLayer):
             that are not finite, or the layer is used before `adapt`. (A step that JAX has compiled
             cannot look at the basis: `predict` on a layer without one gives NaN there.)
 
-    Example:
-    >>> import keras, numpy as np
-    >>> from keras_sac import SACDense, bases
-    >>> x = np.random.default_rng(0).normal(size=(256, 20)).astype("float32")
-    >>> layer = SACDense(4, bases.pca(x, rank=5), activation="relu")
-    >>> layer(x).shape[1], [tuple(w.shape) for w in layer.trainable_weights]
-    (4, [(5, 4), (4,)])
-    >>> adapted = SACDense(4, "pca", rank=5)
-    >>> adapted.adapt(x)
-    >>> tuple(adapted.kernel.shape), type(adapted.to_dense()).__name__
-    ((20, 4), 'Dense')
+    Examples:
+        >>> import keras, numpy as np
+        >>> from keras_sac import SACDense, bases
+        >>> x = np.random.default_rng(0).normal(size=(256, 20)).astype("float32")
+        >>> layer = SACDense(4, bases.pca(x, rank=5), activation="relu")
+        >>> layer(x).shape[1], [tuple(w.shape) for w in layer.trainable_weights]
+        (4, [(5, 4), (4,)])
+        >>> adapted = SACDense(4, "pca", rank=5)
+        >>> adapted.adapt(x)
+        >>> tuple(adapted.kernel.shape), type(adapted.to_dense()).__name__
+        ((20, 4), 'Dense')
 
     Reference:
         Denil et al., 2013, "Predicting Parameters in Deep Learning"; Li et al., 2018, "Measuring

@@ -38,14 +38,14 @@ class SACEinsumDense(SubspaceLayer):
     Raises:
         ValueError: if the equation does not parse or does not factor, or as `SACDense`.
 
-    Example:
-    >>> import numpy as np
-    >>> from keras_sac.layers import SACEinsumDense
-    >>> x = np.random.default_rng(0).normal(size=(8, 5, 12)).astype("float32")
-    >>> layer = SACEinsumDense("abc,cde->abde", (None, 2, 3), "pca", rank=4, bias_axes="de")
-    >>> layer.adapt(x)
-    >>> tuple(layer(x).shape), tuple(layer.kernel.shape)
-    ((8, 5, 2, 3), (12, 2, 3))
+    Examples:
+        >>> import numpy as np
+        >>> from keras_sac.layers import SACEinsumDense
+        >>> x = np.random.default_rng(0).normal(size=(8, 5, 12)).astype("float32")
+        >>> layer = SACEinsumDense("abc,cde->abde", (None, 2, 3), "pca", rank=4, bias_axes="de")
+        >>> layer.adapt(x)
+        >>> tuple(layer(x).shape), tuple(layer.kernel.shape)
+        ((8, 5, 2, 3), (12, 2, 3))
 
     Reference:
         Denil et al., 2013, "Predicting Parameters in Deep Learning".
