@@ -217,6 +217,24 @@ def test_to_dense_is_the_stock_layer_with_the_same_outputs(row, basis, x, rng, c
     np.testing.assert_allclose(numpy(stock(x)), numpy(layer(x)), atol=1e-5)
 
 
+def test_to_dense_keeps_what_the_stock_layer_has_too(row, basis):
+    layer = row.make(
+        basis,
+        bias_regularizer=keras.regularizers.L2(0.3),
+        bias_constraint="non_neg",
+        activity_regularizer=keras.regularizers.L1(0.1),
+        dtype="mixed_bfloat16",
+    )
+    layer.build((None, *row.input_shape))
+    layer.trainable = False
+    stock = layer.to_dense()
+    assert float(stock.bias_regularizer.l2) == pytest.approx(0.3)
+    assert isinstance(stock.bias_constraint, keras.constraints.NonNeg)
+    assert float(stock.activity_regularizer.l1) == pytest.approx(0.1)
+    assert stock.dtype_policy.name == "mixed_bfloat16"
+    assert not stock.trainable
+
+
 def test_saved_and_loaded(row, basis, x, tmp_path):
     model = keras.Sequential(
         [keras.Input(row.input_shape), row.make(basis, center=True, activation="tanh")]
