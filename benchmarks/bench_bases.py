@@ -129,12 +129,12 @@ def measure(options: Options) -> dict[str, Any]:
     x, y = load(options)
     print(f"data: {x.shape[0]} x {x.shape[1]}, {len(np.unique(y))} classes", flush=True)
     truth = exact(x, y, options.rank)
-    todo = methods(x, y, options)
+    contestants = methods(x, y, options)
     slow = ("IncrementalPCA", "LDA, svd")
-    times: dict[str, list[float]] = {name: [] for name in todo}
+    times: dict[str, list[float]] = {name: [] for name in contestants}
     columns = {}
     for turn in range(max(options.repeats, options.slow_repeats)):
-        for name, run in todo.items():
+        for name, run in contestants.items():
             if turn >= (options.slow_repeats if name in slow else options.repeats):
                 continue
             start = time.perf_counter()
@@ -142,7 +142,7 @@ def measure(options: Options) -> dict[str, Any]:
             times[name].append(time.perf_counter() - start)
             print(f"  {name}: {times[name][-1]:.2f} s", flush=True)
     rows = []
-    for name in todo:
+    for name in contestants:
         kind = "LDA" if "lda" in name.lower() else "PCA"
         ours = f"keras_sac {kind.lower()}"
         seconds = statistics.median(times[name])
@@ -154,7 +154,9 @@ def measure(options: Options) -> dict[str, Any]:
                 "at most": TARGETS.get(name),
                 "cosine to exact": smallest_cosine(columns[name], truth[kind]),
                 "cosine to ours": smallest_cosine(columns[name], columns[ours]),
-                "peak MiB": peak(todo[name]) if options.memory and name not in slow else None,
+                "peak MiB": peak(contestants[name])
+                if options.memory and name not in slow
+                else None,
                 "all seconds": times[name],
             }
         )

@@ -12,8 +12,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-# torch's waiting CPU threads spin by default: where another process holds a core, that made small
-# networks eight times slower. Has to be set before torch is imported.
+# torch's waiting CPU threads spin by default, which makes small networks many times slower where
+# another process holds a core. Has to be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import tyro

@@ -97,7 +97,6 @@ class SubspaceHead(keras.layers.Layer):
         )
         self.learner, self.bias = layer.learner, layer.bias
         self._combine = layer.combine
-        self.supports_masking = True
         self.built = True
 
     def call(self, projections: Any) -> Any:
