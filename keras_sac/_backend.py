@@ -1,5 +1,7 @@
 """The few questions that the three backends answer differently."""
 
+import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -51,3 +53,54 @@ def value_is_nan(variable: keras.Variable) -> bool | None:
 
 def _first_is_nan(value: Any) -> bool:
     return bool(np.isnan(keras.ops.convert_to_numpy(value).flat[0]))
+
+
+def eagerly() -> contextlib.AbstractContextManager[Any]:
+    """Return a context that runs operations now, even where a graph is being made."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.init_scope()
+    return contextlib.nullcontext()
+
+
+def assign_all(variables: Sequence[keras.Variable], values: Sequence[Any]) -> None:
+    """Assign each value to its variable, on all replicas that hold a copy of it.
+
+    Inside a replica of `tf.distribute` a plain assignment would average the replicas' values; here
+    each replica keeps the one that it computed.
+    """
+    if not variables:
+        return
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        replica = tf.distribute.get_replica_context()
+        if replica is not None and tf.distribute.has_strategy():
+
+            def update(strategy: Any, targets: list[Any], new: list[Any]) -> None:
+                for target, value in zip(targets, new, strict=True):
+                    strategy.extended.update(target, lambda t, v: t.assign(v), args=(value,))
+
+            replica.merge_call(update, args=([v.value for v in variables], list(values)))
+            return
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def sum_over_replicas(gradients: list[Any]) -> list[Any]:
+    """Return the gradients as they are applied: summed where replicas each have a part."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        replica = tf.distribute.get_replica_context()
+        if replica is not None and tf.distribute.has_strategy():
+            return list(replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients))
+    return gradients
+
+
+def sync_variables(model: keras.Model) -> None:
+    """Let the variables of a model hold their present values in the middle of a `fit`."""
+    if keras.backend.backend() == "jax":
+        # `fit` carries the values outside the model on this backend.
+        model.jax_state_sync()

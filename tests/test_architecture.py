@@ -22,8 +22,9 @@ ARROWS = {
     "export": {"conversion", "analysis"},
     "tfmot": {"pruning"},
 }
-# Belongs to no part: the version, and the one file that knows the backends apart.
-SHARED = {"_version", "_backend"}
+# Belongs to no part: the version, the one file that knows the backends apart, and what optimizers
+# around another have in common.
+SHARED = {"_version", "_backend", "_wrapping"}
 
 
 def modules(folder):
@@ -86,7 +87,7 @@ def test_layers_know_the_backends_apart_in_one_place_only():
 
 
 def doors():
-    return [keras_sac, keras_sac.bases, keras_sac.layers, keras_sac.analysis]
+    return [keras_sac, keras_sac.bases, keras_sac.layers, keras_sac.analysis, keras_sac.pruning]
 
 
 @pytest.mark.parametrize("door", doors(), ids=lambda d: d.__name__)

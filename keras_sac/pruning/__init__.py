@@ -1,0 +1,44 @@
+"""Pruning during training, and at once: schedules x criteria x patterns -> masks."""
+
+from keras_sac.pruning._block import Block
+from keras_sac.pruning._criteria import OBD, Criterion, GradientSaliency, Magnitude, Random
+from keras_sac.pruning._logger import SparsityLogger
+from keras_sac.pruning._measure import filter_sparsity, sparsity
+from keras_sac.pruning._nm import NM
+from keras_sac.pruning._obs import OBS
+from keras_sac.pruning._one_shot import (
+    prune_by_threshold,
+    prune_filters_by_norm,
+    prune_to_sparsity,
+)
+from keras_sac.pruning._optimizer import PruningOptimizer
+from keras_sac.pruning._patterns import Filters, Pattern, Unstructured
+from keras_sac.pruning._plot import plot_sparsity
+from keras_sac.pruning._schedules import ConstantSparsity, PolynomialDecay, PruningSchedule
+from keras_sac.pruning._targets import Target
+
+__all__ = [
+    "NM",
+    "OBD",
+    "OBS",
+    "Block",
+    "ConstantSparsity",
+    "Criterion",
+    "Filters",
+    "GradientSaliency",
+    "Magnitude",
+    "Pattern",
+    "PolynomialDecay",
+    "PruningOptimizer",
+    "PruningSchedule",
+    "Random",
+    "SparsityLogger",
+    "Target",
+    "Unstructured",
+    "filter_sparsity",
+    "plot_sparsity",
+    "prune_by_threshold",
+    "prune_filters_by_norm",
+    "prune_to_sparsity",
+    "sparsity",
+]

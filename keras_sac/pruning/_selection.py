@@ -1,0 +1,65 @@
+"""The k-th largest score, exactly, by counting: no sort, and the same code in any compiler."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def kept(scores: Sequence[Any], k: Any, weights: Sequence[int] | None = None) -> list[Any]:
+    """Mark the `k` largest of all scores, and whatever equals the smallest of those.
+
+    `keep_i = (score_i >= t),  t = max {t : sum_i weight_i [score_i >= t] >= k}`
+
+    For floats that are not negative the order of the numbers is the order of their bit patterns
+    read as integers, so bisecting the 31 bits of a pattern finds the exact threshold in at most 31
+    passes that compare and count. The search ends early at a threshold that keeps just `k`.
+
+    Args:
+        scores: float32 or float64 tensors of any shapes, ranked together. What is NaN or
+            below 0 is never kept.
+        k: how much is kept, in units of `weights`; an integer scalar tensor.
+        weights: how much one score of each tensor stands for, at least 1; default 1.
+
+    Returns:
+        Boolean tensors of the shapes of `scores`.
+    """
+    weights = weights or [1] * len(scores)
+    wide = any(keras.backend.standardize_dtype(s.dtype) == "float64" for s in scores)
+    integer, bits = ("int64", 63) if wide else ("int32", 31)
+    keys = [_key(tensor, "float64" if wide else "float32", integer) for tensor in scores]
+    k = ops.cast(k, "int32")
+
+    def count(threshold: Any) -> Any:
+        parts = [
+            ops.cast(ops.sum(ops.greater_equal(key, threshold)), "int32") * weight
+            for key, weight in zip(keys, weights, strict=True)
+        ]
+        return sum(parts[1:], parts[0])
+
+    # Invariant: at least k are at or above `low`, fewer than k at or above `low + 2 ** bit`.
+    def is_open(bit: Any, low: Any, reached: Any) -> Any:
+        return ops.logical_and(ops.greater_equal(bit, 0), ops.not_equal(reached, k))
+
+    def halve(bit: Any, low: Any, reached: Any) -> tuple[Any, Any, Any]:
+        middle = low + ops.left_shift(ops.cast(1, integer), ops.cast(bit, integer))
+        number = count(middle)
+        enough = ops.greater_equal(number, k)
+        return (
+            bit - 1,
+            ops.where(enough, middle, low),
+            ops.where(enough, number, reached),
+        )
+
+    zero = ops.cast(0, integer)
+    start = (ops.cast(bits - 1, "int32"), zero, count(zero))
+    _, threshold, _ = ops.while_loop(is_open, halve, start)
+    return [ops.greater_equal(key, threshold) for key in keys]
+
+
+def _key(scores: Any, dtype: str, integer: str) -> Any:
+    scores = ops.cast(scores, dtype)
+    # The absolute value: -0.0 is as large as 0.0, but its pattern is that of a negative integer.
+    pattern = ops.view(ops.abs(scores), integer)
+    return ops.where(ops.greater_equal(scores, 0), pattern, ops.cast(-1, integer))

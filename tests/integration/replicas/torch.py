@@ -1,0 +1,47 @@
+"""`DistributedDataParallel` on two gloo processes; a script. Writes what each process holds."""
+
+import pathlib
+import sys
+
+import numpy as np
+import torch
+
+from tests.integration.replicas import model as common
+
+
+def train(rank: int, folder: str, criterion: str) -> None:
+    """Train on every second half batch, as the process `rank`."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    model, loss = common.model(), common.loss()
+    parallel = torch.nn.parallel.DistributedDataParallel(model)
+    optimizer = common.optimizer(criterion)
+    optimizer.build(model.trainable_variables)
+    x, y = common.data()
+    half = common.BATCH // 2
+    for step in range(common.STEPS):
+        begin = step * common.BATCH + rank * half
+        logits = parallel(torch.from_numpy(x[begin : begin + half]))
+        model.zero_grad()
+        loss(y[begin : begin + half], logits).backward()
+        gradients = [v.value.grad for v in model.trainable_variables]
+        with torch.no_grad():
+            optimizer.apply(gradients, model.trainable_variables)
+    results = {f"mask_{rank}_{i}": mask for i, mask in enumerate(optimizer.masks.values())}
+    results |= {f"weight_{rank}_{i}": weight for i, weight in enumerate(model.get_weights())}
+    np.savez(f"{folder}/{rank}.npz", **results)
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    path, criterion = sys.argv[1:]
+    folder = str(pathlib.Path(path).parent)
+    torch.multiprocessing.spawn(train, args=(folder, criterion), nprocs=2)
+    alone_masks, alone_weights = common.trained_alone(criterion)
+    results = {f"alone_mask_{i}": mask for i, mask in enumerate(alone_masks)}
+    results |= {f"alone_weight_{i}": weight for i, weight in enumerate(alone_weights)}
+    for rank in range(2):
+        with np.load(f"{folder}/{rank}.npz") as loaded:
+            results |= dict(loaded)
+    np.savez(path, **results)

@@ -1,0 +1,42 @@
+"""Pruning where several devices train one model: each backend in its own way, on two."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+# The gradients of "obd" differ between replicas, those of "magnitude" are not looked at.
+@pytest.mark.parametrize("criterion", ["magnitude", "obd"])
+def test_two_replicas_have_the_masks_of_one_device(tmp_path, criterion):
+    path = tmp_path / "results.npz"
+    module = f"tests.integration.replicas.{keras.backend.backend()}"
+    done = subprocess.run(
+        [sys.executable, "-m", module, str(path), criterion],
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    with np.load(path) as loaded:
+        found = dict(loaded)
+    for i in range(2):
+        first, second = found[f"mask_0_{i}"], found[f"mask_1_{i}"]
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_array_equal(first, found[f"alone_mask_{i}"])
+        assert 1 - first.mean() == pytest.approx(0.8, abs=0.01)
+        # Kernels are the even ones.
+        kernel = found[f"weight_0_{2 * i}"]
+        assert not kernel[~first].any()
+    for i in range(4):
+        np.testing.assert_array_equal(found[f"weight_0_{i}"], found[f"weight_1_{i}"])
+        np.testing.assert_allclose(found[f"weight_0_{i}"], found[f"alone_weight_{i}"], atol=1e-6)
