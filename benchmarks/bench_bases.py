@@ -8,8 +8,6 @@ all of them. The exact subspace is that of float64 eigenvectors of the float64 c
 """
 
 import dataclasses
-import json
-import os
 import pathlib
 import statistics
 import time
@@ -28,6 +26,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from keras_sac.analysis import environment
 from keras_sac.bases import lda, pca
+from timing import write_result
 
 # What the ratios have to reach: our time over the peer's, at most.
 TARGETS = {"PCA, randomized": 0.5, "IncrementalPCA": 0.1, "LDA, svd": 0.2}
@@ -207,10 +206,7 @@ def main(options: Options) -> None:
     print(table.to_string(float_format=lambda v: f"{v:.5f}" if abs(v) < 10 else f"{v:.1f}"))
     for name, ok in reached.items():
         print(f"{'reached' if ok else 'MISSED '}  {name}")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.output.with_name(options.output.name + ".partial")
-    partial.write_text(json.dumps(result, indent=2) + "\n")
-    os.replace(partial, options.output)
+    write_result(options.output, result)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ call of `fit`. The figure is the median time of an epoch over that of `Dense` in
 """
 
 import dataclasses
-import json
-import os
 import pathlib
 import time
 from typing import Any
@@ -23,6 +21,7 @@ from keras import ops
 
 from keras_sac import SACDense, bases, precompute_projection
 from keras_sac.analysis import environment
+from timing import second_epoch, write_result
 
 # The share of a Dense epoch that ours may take at most.
 TARGETS = {
@@ -76,22 +75,6 @@ class FormedKernel(keras.layers.Layer):
         return self.activation(ops.add(ops.matmul(inputs, kernel), self.bias))
 
 
-class EpochClock(keras.callbacks.Callback):
-    """The seconds of each epoch; the logs of its end are numbers, so the device has finished."""
-
-    def __init__(self):
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Start the clock."""
-        self._start = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Stop it."""
-        self.seconds.append(time.perf_counter() - self._start)
-
-
 def network(features: int, first: keras.layers.Layer) -> keras.Model:
     """Return the network whose first layer is measured."""
     return keras.Sequential([keras.Input((features,)), first, keras.layers.Dense(10)])
@@ -134,11 +117,7 @@ def measure(options: Options) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(options.repeats):
         for name, (model, inputs) in models.items():
-            clock = EpochClock()
-            model.fit(
-                inputs, y, batch_size=options.batch_size, epochs=2, verbose=0, callbacks=[clock]
-            )
-            seconds[name].append(clock.seconds[-1])
+            seconds[name].append(second_epoch(model, inputs, y, options.batch_size))
         print(f"turn {turn + 1} of {options.repeats} done", flush=True)
     dense = np.array(seconds["Dense"])
     backend = keras.backend.backend()
@@ -180,10 +159,7 @@ def main() -> None:
     print(f"one-time projection of all samples: {result['projection_seconds']:.2f} s")
     folder = pathlib.Path(__file__).parent / "results"
     path = options.output or folder / f"bench_sac_dense-{backend}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(partial, path)
+    write_result(path, result)
 
 
 if __name__ == "__main__":

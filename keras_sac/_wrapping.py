@@ -51,10 +51,10 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
                 self.build(trainable_variables)
         variables = trainable_variables or self._trainable_variables
         self.before_update(list(grads), variables)
-        # A copy: torch counts in place.
-        before = ops.add(self.inner_optimizer.iterations, 0)
+        # Torch counts in place, and its compiler takes a sum with zero for the counter itself.
+        expected = ops.add(self.inner_optimizer.iterations, 1)
         self.inner_optimizer.apply(grads, trainable_variables)
-        self.after_update(ops.not_equal(self.inner_optimizer.iterations, before))
+        self.after_update(ops.equal(self.inner_optimizer.iterations, expected))
 
     def stateless_apply(
         self, optimizer_variables: Any, grads: Any, trainable_variables: Any
@@ -85,12 +85,12 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         before = [*_pairs(weights, trainable_variables), *_pairs(inner.variables, inner_values)]
         with keras.StatelessScope([*before, *_pairs(own, own_values)]) as scope:
             self.before_update(list(grads), weights)
-            iterations = ops.add(inner.iterations, 0)
+            expected = ops.add(inner.iterations, 1)
             own_values = [scope.get_current_value(v) for v in own]
         new_weights, inner_values = inner.stateless_apply(inner_values, grads, trainable_variables)
         after = [*_pairs(weights, new_weights), *_pairs(inner.variables, inner_values)]
         with keras.StatelessScope([*after, *_pairs(own, own_values)]) as scope:
-            self.after_update(ops.not_equal(inner.iterations, iterations))
+            self.after_update(ops.equal(inner.iterations, expected))
             new_weights = [scope.get_current_value(v) for v in weights]
             return new_weights, [scope.get_current_value(v) for v in self.variables]
 

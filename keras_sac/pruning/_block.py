@@ -3,8 +3,10 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from keras_sac.pruning._arguments import integer
 from keras_sac.pruning._kernels import Kernel
 from keras_sac.pruning._patterns import Pattern
 
@@ -31,12 +33,13 @@ class Block(Pattern):
     """
 
     def __init__(self, size: tuple[int, ...], pooling: str = "AVG"):
-        extents = tuple(size)
-        if not extents or any(isinstance(e, bool) or e != int(e) or e < 1 for e in extents):
-            raise ValueError(f"A block needs integers >= 1. Received: size={size!r}")
+        if not isinstance(size, list | tuple) or not size:
+            raise ValueError(
+                f"A block needs one extent for each axis, such as (4, 1). Received: size={size!r}"
+            )
         if pooling not in ("AVG", "MAX"):
             raise ValueError(f'`pooling` must be "AVG" or "MAX". Received: pooling={pooling!r}')
-        self.size = tuple(int(extent) for extent in extents)
+        self.size = tuple(integer("size", extent, 1) for extent in size)
         self.pooling = pooling
 
     def check(self, kernel: Kernel) -> None:
@@ -48,15 +51,17 @@ class Block(Pattern):
                 "extent for each axis, or narrow `targets=` to the kernels that it fits."
             )
 
-    def group_size(self, kernel: Kernel) -> int:
-        """Return the number of weights of a block."""
-        size = 1
-        for extent in self.size:
-            size *= extent
-        return size
+    def group_size(self, kernel: Kernel) -> int | np.ndarray:
+        """Return the number of weights of a block, or of each where those at the end are cut."""
+        sizes = np.ones((), "int32")
+        for extent, block in zip(kernel.shape, self.size, strict=True):
+            members = [min(block, extent - start) for start in range(0, extent, block)]
+            sizes = np.multiply.outer(sizes, np.array(members, "int32"))
+        return int(sizes.flat[0]) if (sizes == sizes.flat[0]).all() else sizes
 
     def pool(self, scores: Any, kernel: Kernel) -> Any:
         """Return the mean or the largest score of each block."""
+        scores = ops.maximum(scores, 0)
         reduce = ops.max if self.pooling == "MAX" else ops.sum
         for axis, (extent, block) in enumerate(zip(kernel.shape, self.size, strict=True)):
             if block == 1:

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sac.pruning._arguments import integer, share
+
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class Criterion:
@@ -64,6 +66,10 @@ class Criterion:
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `scores`.")
 
+    def ranking(self, weight: Any, state: dict[str, Any]) -> Any:
+        """Return what the weights are ranked by: the scores, unless too many of them are equal."""
+        return self.scores(weight, state)
+
     def correct(self, weight: Any, mask: Any, state: dict[str, Any]) -> Any:
         """Return the weights after `mask` removed some; called only where `corrects` is true."""
         return weight
@@ -106,6 +112,9 @@ class Random(Criterion):
     Args:
         seed: of NumPy's generator, at least 0.
 
+    Raises:
+        ValueError: if the seed is negative.
+
     Examples:
         >>> order = Random(seed=3).initial_slot("order", (2, 2), index=0)
         >>> order.shape, bool(((order >= 0) & (order < 1)).all())
@@ -115,7 +124,7 @@ class Random(Criterion):
     slots = ("order",)
 
     def __init__(self, seed: int = 0):
-        self.seed = seed
+        self.seed = integer("seed", seed, 0)
 
     def initial_slot(self, slot: str, shape: tuple[int, ...], index: int) -> np.ndarray:
         """Return the random order of the `index`-th weight."""
@@ -134,9 +143,18 @@ class _Averaging(Criterion):
     """A criterion that remembers an exponential moving average over the steps."""
 
     def __init__(self, momentum: float = 0.99):
-        if isinstance(momentum, bool) or not 0.0 <= momentum < 1.0:
-            raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum!r}")
-        self.momentum = momentum
+        self.momentum = share("momentum", momentum)
+
+    def ranking(self, weight: Any, state: dict[str, Any]) -> Any:
+        """Return the scores, and where they are zero the magnitudes, below all that are not.
+
+        Where gradients never come (a dead input) all scores are zero, and all would stay as equals
+        of the threshold.
+        """
+        scores = self.scores(weight, state)
+        # Powers of two keep the order.
+        small = ops.abs(weight) * 2.0**-70
+        return ops.where(ops.greater(scores, 0), scores * 2.0**40, small)
 
     def averaged(self, old: Any, new: Any) -> Any:
         return self.momentum * old + (1.0 - self.momentum) * ops.cast(new, old.dtype)

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -64,26 +65,34 @@ def describe(
         One description for each variable, in order.
     """
     owners = _owners(layers)
-    biases = {
-        v.path.rsplit("/", 1)[0]: int(v.shape[0])
+    shapes = {
+        v.path.rsplit("/", 1)[0]: tuple(int(extent) for extent in v.shape)
         for v in variables
-        if v.path.rsplit("/", 1)[-1] == "bias" and len(v.shape) == 1
+        if v.path.rsplit("/", 1)[-1] == "bias"
     }
+    biases = {path: shape[0] for path, shape in shapes.items() if len(shape) == 1}
     kernels = []
     for index, variable in enumerate(variables):
-        owner = owners.get(id(variable))
+        owner: Any = owners.get(id(variable))
         bias = biases.get(variable.path.rsplit("/", 1)[0])
         shape = tuple(int(extent) for extent in variable.shape)
         swapped = _is_transposed(shape, variable.path, owner, bias)
         last, before = len(shape) - 1, len(shape) - 2
+        outputs = shapes.get(variable.path.rsplit("/", 1)[0], ())
+        if len(outputs) >= 2 and len(shape) >= 3 and outputs == shape[-len(outputs) :]:
+            # The projections of an attention: (inputs, heads, size) with a bias (heads, size).
+            before = max(len(shape) - len(outputs) - 1, 0)
         obstacle, unsuited = _obstacle(shape, variable.path, owner, bias)
+        output, inputs = (before, last) if swapped else (last, before)
+        if isinstance(owner, keras.layers.EinsumDense) and len(shape) > 1:
+            output, inputs = _einsum_axes(owner.equation, output, inputs)
         kernels.append(
             Kernel(
                 index=index,
                 path=variable.path,
                 shape=shape,
-                output_axis=before if swapped else last,
-                input_axis=last if swapped else before,
+                output_axis=output,
+                input_axis=inputs,
                 obstacle=obstacle,
                 unsuited=unsuited,
             )
@@ -99,6 +108,15 @@ def _owners(layers: Sequence[keras.layers.Layer]) -> dict[int, keras.layers.Laye
         for inner in layer._flatten_layers():
             owners.update({id(variable): inner for variable in inner.variables})
     return owners
+
+
+def _einsum_axes(equation: str, output: int, inputs: int) -> tuple[int, int]:
+    """Return the last axis of a kernel that stays in the result, and the last that is summed."""
+    operands, result = equation.split("->")
+    axes = list(enumerate(operands.split(",")[1].strip()))
+    stay = [axis for axis, letter in axes if letter in result]
+    summed = [axis for axis, letter in axes if letter not in result]
+    return (stay or [output])[-1], (summed or [inputs])[-1]
 
 
 def _is_transposed(

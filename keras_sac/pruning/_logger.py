@@ -105,7 +105,9 @@ class SparsityLogger(keras.callbacks.Callback):
         step = optimizer.pruning_step
         found = optimizer.report()
         found = found[found["pruned"]]
-        for row in found.itertuples():
+        # The end of an epoch may be a step that was just recorded.
+        known = bool(self._records) and self._records[-1]["step"] == step
+        for row in () if known else found.itertuples():
             self._records.append(
                 {
                     "step": step,

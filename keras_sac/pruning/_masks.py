@@ -81,7 +81,9 @@ class Masks:
                 value = self._criterion.initial_slot(slot, shape, member.choice.kernel.index)
                 if value is not None:
                     variable.assign(value)
-        self.advance(1, True)
+        # Asked here, not in a branch: an eager JAX would compile the refresh only to skip it.
+        if any(bool(ops.convert_to_numpy(schedule(1)[0])) for schedule in self.schedules):
+            self.advance(1, True)
 
     def observe(self, gradients: dict[int, Any]) -> None:
         """Let the criterion see the gradients, by the indices of the variables."""
@@ -90,7 +92,10 @@ class Masks:
             if gradient is None:
                 continue
             old = {slot: ops.convert_to_tensor(v) for slot, v in member.state.items()}
-            new = self._criterion.observe(_value(member.variable), gradient, old)
+            dtype = _slot_dtype(member.variable)
+            # In half precision a squared gradient is zero.
+            weight, gradient = (ops.cast(t, dtype) for t in (_value(member.variable), gradient))
+            new = self._criterion.observe(weight, gradient, old)
             # A batch whose gradients overflowed must not spoil the average for ever.
             sound = {s: ops.where(ops.isfinite(new[s]), new[s], old[s]) for s in old}
             _backend.assign_all(list(member.state.values()), list(sound.values()))
@@ -137,8 +142,12 @@ class Masks:
 
     def _refreshed(self, members: Sequence[Member], weights: list[Any], sparsity: Any) -> list[Any]:
         states = [{s: ops.convert_to_tensor(v) for s, v in m.state.items()} for m in members]
+        own = [w.dtype for w in weights]
+        weights = [
+            ops.cast(w, _slot_dtype(m.variable)) for w, m in zip(weights, members, strict=True)
+        ]
         new = masks_in_scope(
-            [self._criterion.scores(w, s) for w, s in zip(weights, states, strict=True)],
+            [self._criterion.ranking(w, s) for w, s in zip(weights, states, strict=True)],
             [member.choice.kernel for member in members],
             [member.choice.pattern for member in members],
             ops.cast(sparsity, "float32"),
@@ -147,8 +156,8 @@ class Masks:
         if not self._criterion.corrects:
             return new
         return new + [
-            self._criterion.correct(w, mask, s)
-            for w, mask, s in zip(weights, new, states, strict=True)
+            ops.cast(self._criterion.correct(w, mask, s), dtype)
+            for w, mask, s, dtype in zip(weights, new, states, own, strict=True)
         ]
 
 
@@ -165,7 +174,15 @@ def _grouped(members: list[Member]) -> list[list[Member]]:
     groups: dict[str, list[Member]] = {}
     for member in members:
         schedule = member.choice.schedule
-        # By value: a schedule that was given to two targets comes back from a file as two.
-        key = "" if schedule is None else f"{type(schedule)}{sorted(schedule.get_config().items())}"
-        groups.setdefault(key, []).append(member)
+        groups.setdefault(_identity(schedule), []).append(member)
     return list(groups.values())
+
+
+def _identity(schedule: Any) -> str:
+    if schedule is None:
+        return ""
+    if "get_config" not in vars(type(schedule)):
+        # A class that does not say what it was made of: two of it may differ.
+        return str(id(schedule))
+    # By value: a schedule that was given to two targets comes back from a file as two.
+    return f"{type(schedule)}{sorted(schedule.get_config().items())}"

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_sac.pruning._arguments import integer
 from keras_sac.pruning._kernels import Kernel
 from keras_sac.pruning._patterns import Pattern
 
@@ -34,16 +35,14 @@ class NM(Pattern):
     """
 
     def __init__(self, n_zero: int, m: int):
-        for name, value in (("n_zero", n_zero), ("m", m)):
-            if isinstance(value, bool) or value != int(value):
-                raise ValueError(f"`{name}` must be an integer. Received: {name}={value!r}")
+        n_zero, m = integer("n_zero", n_zero, 1), integer("m", m, 1)
         if not 1 <= n_zero < m <= 64:
             raise ValueError(
                 "`NM(n_zero, m)` needs 1 <= n_zero < m <= 64: so many zeros in each m weights. "
                 f"Received: n_zero={n_zero}, m={m}"
             )
-        self.n_zero = int(n_zero)
-        self.m = int(m)
+        self.n_zero = n_zero
+        self.m = m
         self.fixed_sparsity = self.n_zero / self.m
 
     def group_size(self, kernel: Kernel) -> int:

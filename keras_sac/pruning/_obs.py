@@ -1,10 +1,13 @@
 """Optimal brain surgeon: second order, with the correlations between the weights of a block."""
 
+import math
+import numbers
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_sac.pruning._arguments import integer, share
 from keras_sac.pruning._criteria import Criterion
 
 
@@ -52,16 +55,12 @@ class OBS(Criterion):
         damping: float = 1e-3,
         max_floats: int = 2**26,
     ):
-        if isinstance(block_size, bool) or int(block_size) != block_size or block_size < 1:
-            raise ValueError(f"`block_size` must be an integer >= 1. Received: {block_size!r}")
-        if not 0.0 <= momentum < 1.0:
-            raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum!r}")
-        if not damping > 0.0:
-            raise ValueError(f"`damping` must be above 0. Received: damping={damping!r}")
-        self.block_size = int(block_size)
-        self.momentum = momentum
+        self.block_size = integer("block_size", block_size, 1)
+        self.momentum = share("momentum", momentum)
+        if not isinstance(damping, numbers.Real) or not 0.0 < damping < math.inf:
+            raise ValueError(f"`damping` must be a number above 0. Received: damping={damping!r}")
         self.damping = damping
-        self.max_floats = max_floats
+        self.max_floats = integer("max_floats", max_floats, 1)
 
     def slot_shape(self, slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return `(blocks, block, block)`."""
@@ -91,7 +90,9 @@ class OBS(Criterion):
     def correct(self, weight: Any, mask: Any, state: dict[str, Any]) -> Any:
         """Return the weights that stay, moved to where the quadratic model is least."""
         inverse = self._inverse(state["fisher"])
-        rows = ops.expand_dims(ops.cast(self._split(weight), inverse.dtype), 2)
+        # What is NaN goes; its neighbours do not follow it.
+        sound = ops.where(ops.isnan(weight), ops.zeros_like(weight), weight)
+        rows = ops.expand_dims(ops.cast(self._split(sound), inverse.dtype), 2)
         gone = ops.expand_dims(1.0 - self._split(ops.cast(mask, inverse.dtype)), 2)
         # Rows and columns of what stays become those of the identity: one shape for every Q.
         identity = ops.eye(self._blocks(weight.shape)[1], dtype=inverse.dtype)
@@ -133,8 +134,12 @@ class OBS(Criterion):
         return ops.transpose(flat, (*range(1, len(shape)), 0))
 
     def _inverse(self, fisher: Any) -> Any:
+        # Scaled before it is inverted: squares of small gradients would leave the range of float32.
         block = int(fisher.shape[-1])
         level = ops.mean(ops.diagonal(fisher, axis1=1, axis2=2), axis=1, keepdims=True)
-        # A block without any gradient yet has no scale: one, so that the matrix can be inverted.
-        level = ops.where(ops.greater(level, 0), self.damping * level, ops.ones_like(level))
-        return ops.inv(fisher + ops.expand_dims(level, 2) * ops.eye(block, dtype=fisher.dtype))
+        # A block that has seen (almost) no gradient matters less than the others, not more.
+        level = ops.maximum(level, 1e-6 * ops.mean(level))
+        level = ops.where(ops.greater(level, 1e-37), level, ops.ones_like(level))
+        level = ops.expand_dims(level, 2)
+        damped = fisher / level + self.damping * ops.eye(block, dtype=fisher.dtype)
+        return ops.inv(damped) / level

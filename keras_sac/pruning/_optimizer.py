@@ -91,7 +91,7 @@ class PruningOptimizer(WrappingOptimizer):
                 "A `PruningOptimizer` cannot be inside another. To prune in two ways, give one of "
                 "them a list of `Target`s, each with its schedule and pattern."
             )
-        if schedule is not None and not callable(schedule):
+        if schedule is not None and not isinstance(schedule, PruningSchedule):
             raise ValueError(
                 "`schedule` must be a `PruningSchedule`, such as `PolynomialDecay(0.5, 0.8, "
                 f"begin_step=0, end_step=2000)`, or `None`. Received: schedule={schedule!r}"

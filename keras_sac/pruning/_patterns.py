@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_sac.pruning._kernels import Kernel
@@ -25,8 +26,8 @@ class Pattern:
     def check(self, kernel: Kernel) -> None:
         """Raise `ValueError` if the pattern does not fit the kernel."""
 
-    def group_size(self, kernel: Kernel) -> int:
-        """Return how many weights of the kernel a group has."""
+    def group_size(self, kernel: Kernel) -> int | np.ndarray:
+        """Return how many weights of the kernel a group has, or each of the groups."""
         raise NotImplementedError
 
     def pool(self, scores: Any, kernel: Kernel) -> Any:
@@ -101,6 +102,7 @@ class Filters(Pattern):
     def pool(self, scores: Any, kernel: Kernel) -> Any:
         """Return the norm of each filter, divided by how many weights it has."""
         axes = [a for a in range(len(kernel.shape)) if a != kernel.output_axis]
+        scores = ops.maximum(scores, 0)
         if self.norm == "l1":
             return ops.mean(scores, axis=axes)
         return ops.sqrt(ops.mean(ops.square(scores), axis=axes))

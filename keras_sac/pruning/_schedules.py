@@ -1,9 +1,12 @@
 """When weights are pruned, and how many: the sparsity asked for at each step."""
 
+import numbers
 from typing import Any
 
 import keras
 from keras import ops
+
+from keras_sac.pruning._arguments import integer, share
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
@@ -32,9 +35,9 @@ class PruningSchedule:
     """
 
     def __init__(self, begin_step: int = 0, end_step: int = -1, frequency: int = 100):
-        self.begin_step = _integer("begin_step", begin_step, 0)
-        self.end_step = _integer("end_step", end_step, -1)
-        self.frequency = _integer("frequency", frequency, 1)
+        self.begin_step = integer("begin_step", begin_step, 0)
+        self.end_step = integer("end_step", end_step, -1)
+        self.frequency = integer("frequency", frequency, 1)
         if self.end_step != -1 and self.end_step < self.begin_step:
             raise ValueError(
                 "A schedule must not end before it begins. Received: "
@@ -114,7 +117,7 @@ class ConstantSparsity(PruningSchedule):
         self, target_sparsity: float, begin_step: int, end_step: int = -1, frequency: int = 100
     ):
         super().__init__(begin_step, end_step, frequency)
-        self.target_sparsity = _sparsity("target_sparsity", target_sparsity)
+        self.target_sparsity = share("target_sparsity", target_sparsity)
 
     def __call__(self, step: Any) -> tuple[Any, Any]:
         """Return whether masks are refreshed at `step`, and `target_sparsity`."""
@@ -173,9 +176,9 @@ class PolynomialDecay(PruningSchedule):
                 "Received: end_step=-1. For a schedule without end use `ConstantSparsity`."
             )
         super().__init__(begin_step, end_step, frequency)
-        self.initial_sparsity = _sparsity("initial_sparsity", initial_sparsity)
-        self.final_sparsity = _sparsity("final_sparsity", final_sparsity)
-        if isinstance(power, bool) or not power > 0:
+        self.initial_sparsity = share("initial_sparsity", initial_sparsity)
+        self.final_sparsity = share("final_sparsity", final_sparsity)
+        if isinstance(power, bool) or not isinstance(power, numbers.Real) or not power > 0:
             raise ValueError(f"`power` must be a number above 0. Received: power={power!r}")
         self.power = power
         self.prune_at_end = bool(prune_at_end)
@@ -204,18 +207,3 @@ class PolynomialDecay(PruningSchedule):
             "power": self.power,
             "prune_at_end": self.prune_at_end,
         }
-
-
-def _integer(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or int(value) != value or value < least:
-        raise ValueError(f"`{name}` must be an integer >= {least}. Received: {name}={value!r}")
-    return int(value)
-
-
-def _sparsity(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not 0.0 <= value < 1.0:
-        raise ValueError(
-            f"`{name}` must be in [0, 1): the share of the weights that become zero. Received: "
-            f"{name}={value!r}" + (f". Did you mean {value / 100}?" if 1 <= value <= 100 else ".")
-        )
-    return float(value)

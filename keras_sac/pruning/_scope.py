@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -37,7 +38,8 @@ def masks(
     """
     # NaN compares false, so it becomes what is never kept.
     ranked = [
-        ops.where(ops.greater_equal(score, 0), score, -ops.ones_like(score)) for score in scores
+        ops.where(ops.greater_equal(score, 0), score, -ops.ones_like(score))
+        for score in map(_at_least_float32, scores)
     ]
     pooled = [p.pool(r, k) for p, r, k in zip(patterns, ranked, kernels, strict=True)]
     free = [i for i, pattern in enumerate(patterns) if pattern.fixed_sparsity is None]
@@ -64,11 +66,13 @@ def _decide(
         return []
     if scope == "global":
         weights = [patterns[i].group_size(kernels[i]) for i in free]
-        total = sum(_count(s) * w for s, w in zip(scores, weights, strict=True))
+        total = sum(
+            int(np.sum(np.broadcast_to(w, s.shape))) for s, w in zip(scores, weights, strict=True)
+        )
         chosen = kept(scores, _budget(total, sparsity), weights)
         # No layer loses all its weights, which would cut the model in two.
         return [
-            ops.logical_or(c, ops.logical_and(ops.equal(s, ops.max(s)), ops.greater_equal(s, 0)))
+            ops.logical_or(c, ops.logical_and(ops.equal(s, ops.max(s)), ops.greater(s, 0)))
             for c, s in zip(chosen, scores, strict=True)
         ]
     if scope == "erk":
@@ -105,9 +109,18 @@ def erk_densities(shapes: Sequence[tuple[int, ...]], density: Any) -> list[Any]:
     dense = np.concatenate([[0.0], np.cumsum(sizes[order])[:-1]])
     rest = np.cumsum((raw * sizes)[order][::-1])[::-1]
     total = sizes.sum()
-    epsilons = (density - (dense / total).astype("float32")) / (rest / total).astype("float32")
-    fits = ops.less_equal(epsilons * raw[order].astype("float32"), 1.0)
-    epsilon = ops.take(epsilons, ops.argmax(ops.cast(fits, "int32")))
+
+    def tensor(values: np.ndarray) -> Any:
+        return ops.convert_to_tensor(values.astype("float32"))
+
+    epsilons = (density - tensor(dense / total)) / tensor(rest / total)
+    fits = ops.less_equal(epsilons * tensor(raw[order]), 1.0)
+    # At a density of 1 rounding may leave none that fits: then all kernels are dense.
+    epsilon = ops.where(
+        ops.any(fits),
+        ops.take(epsilons, ops.argmax(ops.cast(fits, "int32"))),
+        ops.convert_to_tensor(float(1.0 / raw.min()), "float32"),
+    )
     return [ops.minimum(epsilon * float(r), 1.0) for r in raw]
 
 
@@ -116,6 +129,12 @@ def _budget(n: int, sparsity: Any) -> Any:
     k = ops.maximum(ops.round(size * (1.0 - sparsity)), 1.0)
     # float32 may round a large n up.
     return ops.minimum(ops.cast(k, "int32"), n)
+
+
+def _at_least_float32(scores: Any) -> Any:
+    # Sums and squares of half precision leave its range.
+    wide = keras.backend.standardize_dtype(scores.dtype) == "float64"
+    return scores if wide else ops.cast(scores, "float32")
 
 
 def _count(tensor: Any) -> int:

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
-def kept(scores: Sequence[Any], k: Any, weights: Sequence[int] | None = None) -> list[Any]:
+def kept(
+    scores: Sequence[Any], k: Any, weights: Sequence[int | np.ndarray] | None = None
+) -> list[Any]:
     """Mark the `k` largest of all scores, and whatever equals the smallest of those.
 
     `keep_i = (score_i >= t),  t = max {t : sum_i weight_i [score_i >= t] >= k}`
@@ -20,12 +23,16 @@ def kept(scores: Sequence[Any], k: Any, weights: Sequence[int] | None = None) ->
         scores: float32 or float64 tensors of any shapes, ranked together. What is NaN or
             below 0 is never kept.
         k: how much is kept, in units of `weights`; an integer scalar tensor.
-        weights: how much one score of each tensor stands for, at least 1; default 1.
+        weights: how much one score of each tensor stands for, at least 1; an integer array of the
+            tensor's shape where they differ; default 1.
 
     Returns:
         Boolean tensors of the shapes of `scores`.
     """
-    weights = weights or [1] * len(scores)
+    sizes = [
+        w if isinstance(w, int) else ops.convert_to_tensor(w, "int32")
+        for w in weights or [1] * len(scores)
+    ]
     wide = any(keras.backend.standardize_dtype(s.dtype) == "float64" for s in scores)
     integer, bits = ("int64", 63) if wide else ("int32", 31)
     keys = [_key(tensor, "float64" if wide else "float32", integer) for tensor in scores]
@@ -33,10 +40,12 @@ def kept(scores: Sequence[Any], k: Any, weights: Sequence[int] | None = None) ->
 
     def count(threshold: Any) -> Any:
         parts = [
-            ops.cast(ops.sum(ops.greater_equal(key, threshold)), "int32") * weight
-            for key, weight in zip(keys, weights, strict=True)
+            ops.cast(ops.sum(ops.greater_equal(key, threshold)), "int32") * size
+            if isinstance(size, int)
+            else ops.sum(ops.where(ops.greater_equal(key, threshold), size, 0))
+            for key, size in zip(keys, sizes, strict=True)
         ]
-        return sum(parts[1:], parts[0])
+        return ops.cast(sum(parts[1:], parts[0]), "int32")
 
     # Invariant: at least k are at or above `low`, fewer than k at or above `low + 2 ** bit`.
     def is_open(bit: Any, low: Any, reached: Any) -> Any:

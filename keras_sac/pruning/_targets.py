@@ -48,6 +48,7 @@ class Target:
         for selector in selectors:
             _check_selector(selector)
         self.selectors = selectors
+        self.picked: list[str] = []
         self.schedule = schedule
         self.pattern = pattern
 
@@ -63,7 +64,7 @@ class Target:
         """Return the arguments of the constructor; layers and variables by their paths."""
         serialize = keras.saving.serialize_keras_object
         return {
-            "select": [_portable(selector) for selector in self.selectors],
+            "select": [_portable(selector, self.picked) for selector in self.selectors],
             "schedule": serialize(self.schedule),
             "pattern": serialize(self.pattern),
         }
@@ -136,6 +137,8 @@ def choose(
             reason = kernel.obstacle
         else:
             target = next((t for t in targets if t.picks(variable, kernel)), None)
+            if target is not None and kernel.path not in target.picked:
+                target.picked.append(kernel.path)
             reason = None if target else "not among the targets"
             reason = reason if kernel.obstacle is None or target else kernel.obstacle
         if reason is not None:
@@ -178,7 +181,8 @@ def _check_selector(selector: Any) -> None:
     known = isinstance(selector, keras.layers.Layer | keras.Variable) or (
         isinstance(selector, dict) and len(selector) == 1 and set(selector) <= {"layer", "variable"}
     )
-    if not known and not callable(selector):
+    function = callable(selector) and not isinstance(selector, type | PruningSchedule)
+    if not known and not function:
         raise ValueError(
             "A target is a layer, a variable, a regular expression on the path, a callable, or a "
             f"list of those. Received: {selector!r} of type {type(selector).__name__}"
@@ -201,7 +205,7 @@ def _picks(selector: Any, variable: keras.Variable, kernel: Kernel) -> bool:
     return bool(selector(variable))
 
 
-def _portable(selector: Any) -> Any:
+def _portable(selector: Any, picked: list[str]) -> Any:
     if isinstance(selector, keras.Variable):
         return {"variable": selector.path}
     if isinstance(selector, keras.layers.Layer):
@@ -209,4 +213,7 @@ def _portable(selector: Any) -> Any:
         return {"layer": [variable.path for variable in selector.variables]}
     if isinstance(selector, str | dict):
         return selector
+    if picked:
+        # Not the function: what it chose is certain, and a lambda would not load safely.
+        return {"layer": list(picked)}
     return keras.saving.serialize_keras_object(selector)

@@ -1,0 +1,171 @@
+"""Pruning against not pruning, and against tfmot: one mask refresh, and epochs of training.
+
+    python benchmarks/bench_pruning.py
+
+Each backend, and tfmot on tf_keras, is measured in a process of its own, in `rounds` that take
+turns, so that a slow moment of the machine falls on all of them. Epochs with and without pruning
+take turns within the process; the second epoch of each `fit` counts. `--backends` narrows it.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from timing import write_result
+
+HERE = pathlib.Path(__file__).parent
+# What one refresh may take at most, of tfmot's on TensorFlow; of ours on TensorFlow elsewhere.
+REFRESH_OF_TFMOT = 0.2
+REFRESH_OF_TENSORFLOW = 2.0
+# How much slower an epoch with pruning may be.
+OVERHEAD = {"mlp": 0.08, "cnn": 0.05}
+MEMORY = 0.25
+
+
+@dataclasses.dataclass
+class Options:
+    """What is measured."""
+
+    kernel: tuple[int, int] = (3072, 512)
+    """Shape of the kernel whose mask is refreshed."""
+    repeats: int = 11
+    """Refreshes measured in a round."""
+    samples: int = 25_600
+    """Samples of an epoch of the MLP 3072-512-10; the CNN has a quarter of them."""
+    batch_size: int = 256
+    """Samples a step of the MLP; the CNN has 64."""
+    frequency: int = 100
+    """Steps between two refreshes."""
+    sparsity: float = 0.8
+    """Share of zeros."""
+    turns: int = 4
+    """Epochs of each model in a round."""
+    rounds: int = 2
+    """Rounds over all backends."""
+    seed: int = 0
+    """Seed of data and weights."""
+    backends: tuple[str, ...] = ("tensorflow", "torch", "jax")
+    """Which backends are measured besides tfmot."""
+    output: pathlib.Path = HERE / "results" / "bench_pruning.json"
+    """Where the result is written."""
+
+
+def child(engine: str, what: str, options: Options) -> dict[str, Any]:
+    """Measure one thing in a process of its own."""
+    cnn = what == "cnn"
+    arguments = {
+        **dataclasses.asdict(options),
+        "what": what,
+        "samples": options.samples // 4 if cnn else options.samples,
+        "batch_size": 64 if cnn else options.batch_size,
+        "output": None,
+    }
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if engine == "tfmot":
+        environment.pop("KERAS_BACKEND", None)
+        environment["TF_USE_LEGACY_KERAS"] = "1"
+        script = "pruning_tfmot.py"
+    else:
+        environment["KERAS_BACKEND"] = engine
+        script = "pruning_ours.py"
+    done = subprocess.run(
+        [sys.executable, str(HERE / script), json.dumps(arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if done.returncode or not lines:
+        raise RuntimeError(f"{script} failed for {engine}, {what}:\n{done.stderr[-3000:]}")
+    return json.loads(lines[-1].removeprefix("RESULT "))
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Return all single times, by engine and by what was measured."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    environments = {}
+    for turn in range(options.rounds):
+        for what in ("refresh", "mlp", "cnn"):
+            for engine in ("tfmot", *options.backends):
+                result = child(engine, what, options)
+                environments[engine] = result.pop("environment", None)
+                kept = found.setdefault(engine, {}).setdefault(what, {})
+                for name, value in result.items():
+                    kept[name] = kept.get(name, []) + value if isinstance(value, list) else value
+        print(f"round {turn + 1} of {options.rounds} done", flush=True)
+    return {"environments": environments, "measured": found}
+
+
+def tables(measured: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the table of refreshes and the table of epochs."""
+    refresh, epochs = [], []
+    seconds = {engine: np.median(m["refresh"]["seconds"]) for engine, m in measured.items()}
+    for engine, parts in measured.items():
+        if engine == "tfmot":
+            ratio, target = 1.0, None
+        elif engine == "tensorflow":
+            ratio, target = seconds[engine] / seconds["tfmot"], REFRESH_OF_TFMOT
+        else:
+            ratio = seconds[engine] / seconds.get("tensorflow", np.nan)
+            target = REFRESH_OF_TENSORFLOW
+        refresh.append(
+            {
+                "engine": engine,
+                "refresh ms": 1e3 * seconds[engine],
+                "of tfmot": seconds[engine] / seconds["tfmot"],
+                "of its target's peer": ratio,
+                "target": target,
+                "met": None if target is None else bool(ratio <= target),
+            }
+        )
+        for what, limit in OVERHEAD.items():
+            ratios = np.array(parts[what]["pruned"]) / np.array(parts[what]["dense"])
+            slower = float(np.median(ratios)) - 1.0
+            memory = parts[what].get("memory")
+            epochs.append(
+                {
+                    "engine": engine,
+                    "model": what,
+                    "epoch s": float(np.median(parts[what]["dense"])),
+                    "slower by": slower,
+                    "lowest": float(ratios.min()) - 1.0,
+                    "highest": float(ratios.max()) - 1.0,
+                    "target": None if engine == "tfmot" else limit,
+                    "met": None if engine == "tfmot" else bool(slower <= limit),
+                    "mask bytes of weights'": memory and memory["masks"] / memory["pruned weights"],
+                }
+            )
+    return pd.DataFrame(refresh), pd.DataFrame(epochs)
+
+
+def main() -> None:
+    """Measure, print the tables, write the result."""
+    options = tyro.cli(Options, description=__doc__)
+    result = measure(options)
+    refresh, epochs = tables(result["measured"])
+    for table in (refresh, epochs):
+        print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
+        print()
+    write_result(
+        options.output,
+        {
+            "options": {**dataclasses.asdict(options), "output": None},
+            **result,
+            "refresh": refresh.to_dict("records"),
+            "epochs": epochs.to_dict("records"),
+            "mask memory target": MEMORY,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

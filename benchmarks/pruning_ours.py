@@ -1,0 +1,122 @@
+"""The part of `bench_pruning.py` that measures keras_sac on one backend; a child process."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sac.analysis import environment
+from keras_sac.pruning import ConstantSparsity, PruningOptimizer
+from timing import second_epoch
+
+
+def main() -> None:
+    """Read the options as JSON from the command line, print the figures as JSON."""
+    options = json.loads(sys.argv[1])
+    keras.utils.set_random_seed(options["seed"])
+    result: dict[str, Any] = {"environment": environment()}
+    if options["what"] == "refresh":
+        result["seconds"] = refresh(options)
+    else:
+        result["dense"], result["pruned"], result["memory"] = training(options)
+    print("RESULT " + json.dumps(result))
+
+
+def refresh(options: dict[str, Any]) -> list[float]:
+    """Return the seconds of each refresh of one mask, by the code that runs inside a step."""
+    kernel = np.random.default_rng(options["seed"]).normal(0.0, 0.02, options["kernel"])
+    layer = keras.layers.Dense(options["kernel"][1])
+    layer.build((None, options["kernel"][0]))
+    layer.kernel.assign(kernel)
+    optimizer = PruningOptimizer("sgd", ConstantSparsity(options["sparsity"], 1, frequency=1))
+    optimizer.build(layer.trainable_variables)
+    masks = optimizer._built_masks()
+    sparsity = ops.convert_to_tensor(options["sparsity"], "float32")
+
+    def new_mask(weights: Any) -> Any:
+        return masks._refreshed(masks.members, [weights], sparsity)[0]
+
+    run = compiled(new_mask)
+    weights = ops.convert_to_tensor(kernel, "float32")
+    run(weights), run(weights)
+    seconds = []
+    for _ in range(options["repeats"]):
+        start = time.perf_counter()
+        run(weights)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def compiled(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Compile as `fit` does on this backend, and wait for the result."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        graph = tf.function(function)
+        return lambda x: graph(x).numpy()
+    if backend == "jax":
+        import jax
+
+        jitted = jax.jit(function)
+        return lambda x: jax.block_until_ready(jitted(x))
+    return function
+
+
+def training(options: dict[str, Any]) -> tuple[list[float], list[float], dict[str, int]]:
+    """Return the seconds of epochs without and with pruning, in turns, and the bytes of masks."""
+    rng = np.random.default_rng(options["seed"])
+    shape = {"mlp": (3072,), "cnn": (28, 28, 1)}[options["what"]]
+    x = rng.standard_normal((options["samples"], *shape), dtype=np.float32)
+    y = rng.integers(0, 10, options["samples"])
+    schedule = ConstantSparsity(options["sparsity"], 1, frequency=options["frequency"])
+    models = {
+        "dense": network(options["what"], keras.optimizers.Adam()),
+        "pruned": network(options["what"], PruningOptimizer(keras.optimizers.Adam(), schedule)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(options["turns"]):
+        for name, model in models.items():
+            seconds[name].append(second_epoch(model, x, y, options["batch_size"]))
+    optimizer = models["pruned"].optimizer
+    pruned = set(optimizer.masks)
+    weights = [v for v in models["pruned"].trainable_variables if v.path in pruned]
+    memory = {
+        "masks": sum(nbytes(v) for v in optimizer.variables if v.name.endswith("_mask")),
+        "pruned weights": sum(nbytes(v) for v in weights),
+    }
+    return seconds["dense"], seconds["pruned"], memory
+
+
+def nbytes(variable: keras.Variable) -> int:
+    """Return the bytes of a variable."""
+    return int(ops.convert_to_numpy(variable).nbytes)
+
+
+def network(what: str, optimizer: keras.optimizers.Optimizer) -> keras.Model:
+    """Return the compiled network."""
+    layers = keras.layers
+    if what == "mlp":
+        stack = [keras.Input((3072,)), layers.Dense(512, activation="relu")]
+    else:
+        stack = [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+        ]
+    model = keras.Sequential([*stack, layers.Dense(10)])
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Pruning at once, against NumPy."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sac import (
+    PruningOptimizer,
+    filter_sparsity,
+    prune_by_threshold,
+    prune_filters_by_norm,
+    prune_to_sparsity,
+    sparsity,
+)
+from keras_sac.pruning import Block
+
+
+def cnn(seed=0):
+    rng = np.random.default_rng(seed)
+    built = keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            keras.layers.Conv2D(5, 3, name="conv"),
+            keras.layers.DepthwiseConv2D(3, name="depthwise"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Conv2DTranspose(7, 2, name="transposed"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(6, name="dense"),
+        ]
+    )
+    for variable in built.trainable_variables:
+        variable.assign(rng.normal(0.0, 0.1, variable.shape))
+    return built
+
+
+def kernels(built):
+    names = ("conv", "transposed", "dense")
+    return [keras.ops.convert_to_numpy(built.get_layer(name).kernel) for name in names]
+
+
+def test_threshold():
+    built = cnn()
+    before = kernels(built)
+    others = keras.ops.convert_to_numpy(built.get_layer("depthwise").kernel)
+    table = prune_by_threshold(built, 0.05)
+    for old, new in zip(before, kernels(built), strict=True):
+        np.testing.assert_array_equal(new, np.where(np.abs(old) >= 0.05, old, 0.0))
+    np.testing.assert_array_equal(
+        others, keras.ops.convert_to_numpy(built.get_layer("depthwise").kernel)
+    )
+    zeros = [int((np.abs(old) < 0.05).sum()) for old in before]
+    assert table["zeros"].tolist() == [*zeros, sum(zeros)]
+    assert table["path"].iloc[-1] == "total"
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_filters(norm):
+    built = cnn()
+    before = kernels(built)
+    axes = [(0, 1, 2), (0, 1, 3), (0,)]
+    order = {"l1": 1, "l2": 2}[norm]
+    norms = [
+        (np.abs(k.astype("float64")) ** order).sum(axis=a) ** (1 / order)
+        for k, a in zip(before, axes, strict=True)
+    ]
+    threshold = float(np.median(np.concatenate(norms)))
+    table = prune_filters_by_norm(built, threshold, norm=norm)
+    for old, new, n, a in zip(before, kernels(built), norms, axes, strict=True):
+        keep = np.expand_dims(n >= threshold, a)
+        np.testing.assert_array_equal(new, old * keep)
+    gone = [int((n < threshold).sum()) for n in norms]
+    assert sum(gone) > 3
+    assert table["zero_filters"].tolist() == [*gone, sum(gone)]
+    assert table["filters"].tolist() == [5, 7, 6, 18]
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_to_sparsity(scope):
+    built = cnn()
+    before = kernels(built)
+    prune_to_sparsity(built, 0.7, scope=scope)
+    whole = np.sort(np.abs(np.concatenate([k.ravel() for k in before])))[::-1]
+    for old, new in zip(before, kernels(built), strict=True):
+        size = np.sort(np.abs(old.ravel()))[::-1]
+        ranked = whole if scope == "global" else size
+        k = round(ranked.size * float(np.float32(1) - np.float32(0.7)))
+        np.testing.assert_array_equal(new, np.where(np.abs(old) >= ranked[k - 1], old, 0.0))
+
+
+def test_random_is_the_same_everywhere():
+    built = cnn()
+    prune_to_sparsity(built, 0.5, criterion="random", targets="dense")
+    order = np.random.default_rng([0, 8]).random(kernels(built)[2].shape, dtype="float32")
+    index = [v.path for v in built.weights].index(built.get_layer("dense").kernel.path)
+    order = np.random.default_rng([0, index]).random(kernels(built)[2].shape, dtype="float32")
+    np.testing.assert_array_equal(kernels(built)[2] != 0, order >= np.median(order))
+
+
+def test_fine_tuning_keeps_what_was_pruned(rng):
+    built = cnn()
+    prune_filters_by_norm(built, 3.0, targets="dense")
+    prune_by_threshold(built, 0.05, targets=["conv", built.get_layer("transposed")])
+    zeros = [k == 0 for k in kernels(built)]
+    built.compile(PruningOptimizer("adam", schedule=None), "mse")
+    x = rng.normal(size=(32, 8, 8, 2))
+    built.fit(x, rng.normal(size=(32, 6)), batch_size=8, verbose=0)
+    for before, after in zip(zeros, kernels(built), strict=True):
+        np.testing.assert_array_equal(before, after == 0)
+
+
+def test_measures_see_nested_models_and_frozen_layers():
+    inner = cnn()
+    inner.trainable = False
+    outer = keras.Sequential([keras.Input((8, 8, 2)), inner, keras.layers.Dense(3, name="head")])
+    prune_to_sparsity(outer, 0.5)
+    table = sparsity(outer)
+    assert len(table) == 5
+    assert table["sparsity"].iloc[-1] == pytest.approx(0.5, abs=0.01)
+    assert filter_sparsity(outer)["filters"].tolist() == [5, 7, 6, 3, 21]
+
+
+@pytest.mark.parametrize(
+    ("prune", "message"),
+    [
+        (lambda m: prune_by_threshold(m, -1.0), "threshold"),
+        (lambda m: prune_by_threshold(m, float("nan")), "threshold"),
+        (lambda m: prune_filters_by_norm(m, 1.0, norm="l3"), "norm"),
+        (lambda m: prune_to_sparsity(m, 1.0), r"\[0, 1\)"),
+        (lambda m: prune_to_sparsity(m, 80), r"Did you mean 0.8\?"),
+        (lambda m: prune_to_sparsity(m, 0.5, criterion="obd"), "gradients"),
+        (lambda m: prune_to_sparsity(m, 0.5, pattern=Block((2, 2))), "does not fit"),
+        (lambda m: prune_by_threshold(m, 0.1, targets="nowhere"), "match nothing"),
+    ],
+)
+def test_bad_input_changes_nothing(prune, message):
+    built = cnn()
+    before = built.get_weights()
+    with pytest.raises(ValueError, match=message):
+        prune(built)
+    for old, new in zip(before, built.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    "prune",
+    [
+        lambda m: prune_by_threshold(m, 0.1),
+        lambda m: prune_filters_by_norm(m, 0.1),
+        lambda m: prune_to_sparsity(m, 0.5),
+    ],
+)
+def test_nan_is_an_error(prune):
+    built = cnn()
+    weights = built.get_weights()
+    weights[0][0, 0, 0, 0] = np.nan
+    built.set_weights(weights)
+    with pytest.raises(ValueError, match=r"NaN.*conv/kernel"):
+        prune(built)
+    np.testing.assert_array_equal(built.get_weights()[0], weights[0])
+
+
+def test_a_model_without_weights():
+    with pytest.raises(ValueError, match="no weights yet"):
+        sparsity(keras.Sequential([keras.layers.Dense(3)]))
+    with pytest.raises(ValueError, match="no kernel"):
+        sparsity(keras.Sequential([keras.Input((3,)), keras.layers.ReLU()]))
+    with pytest.raises(ValueError, match=r"keras\.Model"):
+        sparsity("model")
