@@ -16,15 +16,13 @@ from collections.abc import Sequence
 # another process holds a core. Has to be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import tyro
-
 from harness import datasets
+from harness.command import run_command
 from harness.errors import ExperimentError
 from harness.options import Defaults, Options
+from harness.plans import Recipe, Row
 from harness.session import Experiment, draw_bases, report, run_missing, selected
-from harness.store import RunStore, write_text
 from harness.subspaces import HIDDEN_UNITS, KINDS, build_dense, build_sac
-from harness.training import Recipe, Row
 
 NAME = "cifar_sac"
 BASELINE = "dense"
@@ -123,11 +121,7 @@ def compare(options: Options) -> None:
         BASELINE,
         setup.verbose if options.verbose is None else options.verbose,
     )
-    folder = options.folder(NAME)
-    store = RunStore(folder, experiment.settings())
-    if options.output_dir is None:
-        # The default folder lies in the current one, which may be a repository.
-        write_text(folder / ".gitignore", "*\n")
+    store = experiment.store()
     run_missing(experiment, store)
     present = {run["row_settings"].get("basis") for run in store.load_all()}
     titles = {
@@ -139,7 +133,7 @@ def compare(options: Options) -> None:
     ranks = {"lda": min(datasets.CLASSES - 1, setup.ranks[-1])}
     draw_bases(
         experiment,
-        folder,
+        store.folder,
         titles,
         lambda trial, kind: KINDS[kind][1](trial, ranks.get(kind, setup.ranks[-1])).matrix,
     )
@@ -148,21 +142,7 @@ def compare(options: Options) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run, and return the exit code."""
-    options = tyro.cli(Options, prog=f"{NAME}.py", description=__doc__, args=arguments)
-    try:
-        compare(options)
-    except ExperimentError as error:
-        print(f"{NAME}: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{NAME}: {error}. Check the folder, or pass another --output-dir.", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            f"{NAME}: stopped. Start again to go on after the last finished run.", file=sys.stderr
-        )
-        return 130
-    return 0
+    return run_command(NAME, Options, compare, __doc__, arguments)
 
 
 if __name__ == "__main__":

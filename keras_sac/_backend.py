@@ -104,3 +104,28 @@ def sync_variables(model: keras.Model) -> None:
     if keras.backend.backend() == "jax":
         # `fit` carries the values outside the model on this backend.
         model.jax_state_sync()
+
+
+def inverse(matrices: Any) -> Any:
+    """Return the inverses of symmetric positive definite matrices, `(batch, n, n)`.
+
+    On JAX by Gauss-Jordan elimination, all matrices at a time: the LAPACK calls of two kernels in
+    one step can wait for each other for ever there (jaxlib 0.10, two cores).
+    """
+    if keras.backend.backend() != "jax":
+        return keras.ops.inv(matrices)
+    import jax
+    import jax.numpy as jnp
+
+    n = matrices.shape[-1]
+
+    def eliminate(i: Any, a: Any) -> Any:
+        here = jnp.arange(n) == i
+        row, column = a[:, i, :], a[:, :, i]
+        pivot = row[:, i][:, None, None]
+        rest = a - column[:, :, None] * row[:, None, :] / pivot
+        rest = jnp.where(here[:, None], row[:, None, :] / pivot, rest)
+        rest = jnp.where(here[None, :], -column[:, :, None] / pivot, rest)
+        return jnp.where(here[:, None] & here[None, :], 1.0 / pivot, rest)
+
+    return jax.lax.fori_loop(0, n, eliminate, matrices)

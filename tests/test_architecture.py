@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 import keras_sac
+import keras_sac.tfmot.sparsity.keras
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "keras_sac"
@@ -87,7 +88,14 @@ def test_layers_know_the_backends_apart_in_one_place_only():
 
 
 def doors():
-    return [keras_sac, keras_sac.bases, keras_sac.layers, keras_sac.analysis, keras_sac.pruning]
+    return [
+        keras_sac,
+        keras_sac.bases,
+        keras_sac.layers,
+        keras_sac.analysis,
+        keras_sac.pruning,
+        keras_sac.tfmot.sparsity.keras,
+    ]
 
 
 @pytest.mark.parametrize("door", doors(), ids=lambda d: d.__name__)

@@ -6,6 +6,8 @@ import keras
 
 from harness.errors import ExperimentError
 
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+
 
 def parameters(model: keras.Model) -> dict[str, int]:
     """Count the numbers in a model's weights.
@@ -28,11 +30,12 @@ def macs(model: keras.Model) -> int:
 
     A dense kernel costs `in_dim units`; a kernel `B L` costs `in_dim rank + rank units`, the
     product with the frozen basis included, or `in_dim units` where that is less (the layer then
-    forms the kernel, once a batch, which is not counted here). Additions of a bias, activations
-    and reshapes are not counted.
+    forms the kernel, once a batch, which is not counted here). The kernel of a convolution costs
+    its size at each position of the output. Zeros are counted as any other number: a dense product
+    is no faster for them. Additions of a bias, activations, pooling and reshapes are not counted.
 
     Args:
-        model: A built model of dense layers, nested models included.
+        model: A built model of dense layers and convolutions, nested models included.
 
     Returns:
         Operations per sample.
@@ -54,7 +57,11 @@ def _layer_macs(layer) -> int:
         return min(rank * (in_dim + units), in_dim * units)
     if isinstance(layer, keras.layers.Dense):
         return math.prod(shapes["kernel"])
+    if isinstance(layer, _CONVOLUTIONS):
+        channels_last = layer.data_format == "channels_last"
+        extents = layer.output.shape[1:-1] if channels_last else layer.output.shape[2:]
+        return math.prod(shapes["kernel"]) * math.prod(extents)
     raise ExperimentError(
         f"layer {layer.name!r} is a {type(layer).__name__}: its operations are not counted here, "
-        "expected Dense or SACDense layers."
+        "expected Dense, SACDense, Conv1D, Conv2D or Conv3D layers."
     )

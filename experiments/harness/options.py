@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.errors import ExperimentError
-from harness.training import Recipe
+from harness.plans import Recipe
 from keras_sac.analysis import environment
 
 
@@ -43,8 +43,10 @@ class Options:
     """Use only the first samples of the training set."""
     batch_size: int | None = None
     """Samples in a step; default: the data set's own (cifar10: 256)."""
+    optimizer: Literal["sgd", "adam"] | None = None
+    """What trains; default: the experiment's own."""
     learning_rate: float | None = None
-    """Of SGD; default: the data set's own (cifar10: 0.01)."""
+    """Of the optimizer; default: the data set's own (cifar10: 0.01)."""
     momentum: float | None = None
     """Of SGD; default: the data set's own (cifar10: 0.9)."""
     validation_fraction: float = 0.1
@@ -82,13 +84,25 @@ class Options:
             raise ExperimentError(f"--seeds has {max(self.seeds)}: expected below 2**32.")
 
     def recipe(self, defaults: Recipe) -> Recipe:
-        """Return the data set's recipe with what was given on the command line."""
+        """Return the data set's recipe with what was given on the command line.
+
+        Raises:
+            ExperimentError: A momentum for an optimizer other than SGD.
+        """
         given = {
             name: getattr(self, name)
             for name in ("epochs", "batch_size", "learning_rate", "momentum")
             if getattr(self, name) is not None
         }
-        return dataclasses.replace(defaults, **given)
+        recipe = dataclasses.replace(
+            defaults, **given, algorithm=self.optimizer or defaults.algorithm
+        )
+        if self.momentum is not None and recipe.algorithm != "sgd":
+            raise ExperimentError(
+                f"--momentum is {self.momentum}, but the optimizer is {recipe.algorithm}: expected "
+                "SGD. Leave --momentum out, or pass --optimizer sgd."
+            )
+        return recipe
 
     def folder(self, experiment: str) -> Path:
         """Return where the results go."""

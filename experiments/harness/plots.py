@@ -13,22 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from harness.labels import label_points
-
-# Okabe and Ito's colours, told apart with any colour vision, and three more.
-_COLOURS = (
-    *("#000000", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0072B2"),
-    *("#8B5A2B", "#882255", "#7F7F7F"),
-)
-_STYLES = ("-", "--", ":", "-.")
-_STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "figure.dpi": 150,
-    "savefig.dpi": 150,
-}
+from harness.style import LINES, STYLE, colours_of, numbers, save
 
 
 def accuracy_against_parameters(
@@ -42,8 +27,8 @@ def accuracy_against_parameters(
         baseline: Row drawn as a reference line too.
         title: Says what was measured on what.
     """
-    colours = _colours(table["method"])
-    with mpl.rc_context(_STYLE):
+    colours = colours_of(table["method"])
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 4.8), layout="constrained")
         axes = figure.add_subplot()
         axes.set_xscale("log")
@@ -78,7 +63,7 @@ def accuracy_against_parameters(
             [colours[method] for method in table["method"]],
             table["test_accuracy_std"].fillna(0).to_numpy(float),
         )
-        _save(figure, path)
+        save(figure, path)
 
 
 def learning_curves(
@@ -95,15 +80,15 @@ def learning_curves(
     by_row = {name: [run for run in runs if run["row"] == name] for name in order}
     by_row = {name: group for name, group in by_row.items() if group}
     methods = [group[0]["row_settings"]["method"] for group in by_row.values()]
-    colours, used = _colours(methods), dict.fromkeys(methods, 0)
-    with mpl.rc_context(_STYLE):
+    colours, used = colours_of(methods), dict.fromkeys(methods, 0)
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 4), layout="constrained")
         left, right = figure.subplots(1, 2)
         for (name, group), method in zip(by_row.items(), methods, strict=True):
-            style = _STYLES[used[method] % len(_STYLES)]
+            style = LINES[used[method] % len(LINES)]
             used[method] += 1
             for axes, key, scale in ((left, "loss", 1), (right, "val_accuracy", 100)):
-                curve = scale * np.mean([_numbers(run["history"][key]) for run in group], axis=0)
+                curve = scale * np.mean([numbers(run["history"][key]) for run in group], axis=0)
                 axes.plot(
                     np.arange(1, len(curve) + 1),
                     curve,
@@ -120,7 +105,7 @@ def learning_curves(
             axes.xaxis.get_major_locator().set_params(integer=True)
         handles, labels = right.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
-        _save(figure, path)
+        save(figure, path)
 
 
 def basis_images(
@@ -146,7 +131,7 @@ def basis_images(
     shown = min(count, matrix.shape[1])
     columns = 8 if shown > 9 else math.ceil(math.sqrt(shown))
     rows = math.ceil(shown / columns)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(0.85 * columns, 0.85 * rows + 0.35), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
         for index, axes in enumerate(grid.flat):
@@ -155,7 +140,7 @@ def basis_images(
             else:
                 axes.set_axis_off()
         figure.suptitle(title, x=0.01, ha="left", fontsize=9)
-        _save(figure, path)
+        save(figure, path)
 
 
 def _draw_vector(axes: Axes, image: np.ndarray) -> None:
@@ -166,22 +151,3 @@ def _draw_vector(axes: Axes, image: np.ndarray) -> None:
         axes.imshow(0.5 + scaled / 2, interpolation="nearest")
     else:
         axes.imshow(scaled[..., 0], cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-
-
-def _colours(methods):
-    distinct = dict.fromkeys(methods)
-    return {method: _COLOURS[i % len(_COLOURS)] for i, method in enumerate(distinct)}
-
-
-def _numbers(values):
-    return np.array([np.nan if v is None else v for v in values], "float64")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem}.part.png")
-    try:
-        figure.savefig(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

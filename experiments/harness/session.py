@@ -13,8 +13,9 @@ from harness import plots, splits, tables
 from harness.datasets import Dataset
 from harness.errors import ExperimentError
 from harness.options import Options
+from harness.plans import Recipe, Row, Trial
 from harness.store import RunStore, write_text
-from harness.training import Recipe, Row, Trial, run
+from harness.training import run
 from keras_sac.analysis import environment
 
 
@@ -31,6 +32,9 @@ class Experiment:
         baseline: Name of the row that others are compared with.
         verbose: As in `fit`.
         flat: Whether models see vectors instead of images.
+        view: What the table shows.
+        figures: Draws the figures of `report` into a folder; None: accuracy against parameters,
+            and learning curves.
     """
 
     name: str
@@ -41,6 +45,8 @@ class Experiment:
     baseline: str
     verbose: int = 1
     flat: bool = True
+    view: tables.View = tables.PLAIN
+    figures: "Callable[[Experiment, list[dict], pd.DataFrame, Path], None] | None" = None
 
     @property
     def order(self) -> list[str]:
@@ -63,13 +69,22 @@ class Experiment:
             "validation_fraction": self.options.validation_fraction,
             "backend": described["backend"],
             "device": described["device"],
-            **dataclasses.asdict(self.recipe),
+            **self.recipe.settings(),
         }
 
-    def trial(self, seed: int) -> Trial:
-        """Split and normalise the data for one seed."""
+    def trial(self, seed: int, folder: Path | None = None) -> Trial:
+        """Split and normalise the data for one seed; rows may keep files in the folder."""
         split = splits.split(self.dataset, seed, self.options.validation_fraction)
-        return Trial(seed, split.flat() if self.flat else split, self.recipe)
+        return Trial(seed, split.flat() if self.flat else split, self.recipe, folder)
+
+    def store(self) -> RunStore:
+        """Open the folder of the results."""
+        folder = self.options.folder(self.name)
+        store = RunStore(folder, self.settings())
+        if self.options.output_dir is None:
+            # The default folder lies in the current one, which may be a repository.
+            write_text(folder / ".gitignore", "*\n")
+        return store
 
 
 def selected(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
@@ -106,6 +121,7 @@ def run_missing(experiment: Experiment, store: RunStore) -> int:
         for row in rows
         if store.find(row.name, seed, row.settings) is None
     }
+    obstructed = {row.name for row in rows if row.obstacle}
     total, number = len(rows) * len(seeds), 0
     for seed in seeds:
         trial = None
@@ -114,13 +130,16 @@ def run_missing(experiment: Experiment, store: RunStore) -> int:
             if (seed, row.name) not in missing:
                 print(f"[{number}/{total}] {row.name}, seed {seed}: done before")
                 continue
-            trial = trial or experiment.trial(seed)
+            if row.obstacle:
+                print(f"[{number}/{total}] {row.name}, seed {seed}: skipped, {row.obstacle}")
+                continue
+            trial = trial or experiment.trial(seed, store.folder)
             print(f"[{number}/{total}] {row.name}, seed {seed}", flush=True)
             outcome = run(row, trial, verbose=experiment.verbose)
             outcome["data"] = {"label": experiment.dataset.label, **_sizes(trial.split)}
             store.save(row.name, seed, row.settings, outcome)
             print(f"    {_in_short(outcome)}", flush=True)
-    return len(missing)
+    return len([name for _, name in missing if name not in obstructed])
 
 
 def _in_short(outcome):
@@ -143,10 +162,20 @@ def report(experiment: Experiment, store: RunStore) -> pd.DataFrame:
         The table, a `tables.summary`.
     """
     runs = store.load_all()
-    table = tables.summary(runs, experiment.order, experiment.baseline)
-    readable = tables.printable(table)
+    if not runs:
+        raise ExperimentError(
+            f"no run is in {store.folder} and none could be made. Install what the rows need, or "
+            "choose others by --runs."
+        )
+    table = tables.summary(runs, experiment.order, experiment.baseline, experiment.view)
+    readable = tables.printable(table, experiment.view)
     present = set(table["row"])
     notes = [f"{r.name}: {r.note}" for r in experiment.rows if r.note and r.name in present]
+    absent = [r for r in experiment.rows if r.obstacle and r.name not in present]
+    for row in absent:
+        readable.loc[len(readable)] = {"row": row.name, "seeds": "0"}
+        notes.append(f"{row.name}: not run, {row.obstacle}.")
+    readable = readable.fillna("—")
     header = _header(experiment, runs)
     markdown = readable.to_markdown(
         index=False, colalign=("left", *["right"] * (len(readable.columns) - 1))
@@ -154,20 +183,24 @@ def report(experiment: Experiment, store: RunStore) -> pd.DataFrame:
     text = "\n".join([header, "", markdown, "", *(f"- {note}" for note in notes)])
     write_text(store.folder / "table.csv", table.to_csv(index=False, float_format="%.6g"))
     write_text(store.folder / "table.md", text.rstrip() + "\n")
-    plots.accuracy_against_parameters(
-        table,
-        store.folder / "accuracy_against_parameters.png",
-        baseline=experiment.baseline,
-        title=experiment.title,
-    )
-    plots.learning_curves(
-        runs, experiment.order, store.folder / "learning_curves.png", title=experiment.title
-    )
+    (experiment.figures or _draw_comparison)(experiment, runs, table, store.folder)
     print(f"\n{header}\n")
     with pd.option_context("display.width", 250, "display.max_columns", None):
         print(readable.to_string(index=False))
     print("\n".join(["", *notes, "", f"Results: {store.folder}"]))
     return table
+
+
+def _draw_comparison(experiment, runs, table, folder):
+    plots.accuracy_against_parameters(
+        table,
+        folder / "accuracy_against_parameters.png",
+        baseline=experiment.baseline,
+        title=experiment.title,
+    )
+    plots.learning_curves(
+        runs, experiment.order, folder / "learning_curves.png", title=experiment.title
+    )
 
 
 def draw_bases(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import keras
 
-from harness.training import Plan, Trial
+from harness.plans import Plan, Trial
 from keras_sac import BasisFinetuning, SACDense, bases, precompute_projection
 
 HIDDEN_UNITS = 512

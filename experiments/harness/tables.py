@@ -1,5 +1,6 @@
 """From result files to one table: mean and standard deviation over the seeds."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,12 +13,31 @@ ACCURACIES = {
 }
 
 
-def frame(runs: Sequence[dict[str, Any]], order: Sequence[str]) -> pd.DataFrame:
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What a table shows besides what all experiments measure.
+
+    Args:
+        shares: Name of a fact between 0 and 1 -> heading; shown in per cent, mean and deviation.
+        gap: Whether to show the test accuracy against the baseline's, seed by seed.
+        hidden: Headings that are left out of the printed table.
+    """
+
+    shares: dict[str, str] = dataclasses.field(default_factory=dict)
+    gap: bool = False
+    hidden: tuple[str, ...] = ()
+
+
+PLAIN = View()
+
+
+def frame(runs: Sequence[dict[str, Any]], order: Sequence[str], view: View = PLAIN) -> pd.DataFrame:
     """Put one run in one line.
 
     Args:
         runs: Contents of result files.
         order: Names of the rows, in the order of the table; others come last.
+        view: Facts to add.
 
     Returns:
         A frame with row, method, seed, rank, accuracies (in 0..1), counts, times in seconds and
@@ -27,10 +47,11 @@ def frame(runs: Sequence[dict[str, Any]], order: Sequence[str]) -> pd.DataFrame:
     ordered = sorted(
         runs, key=lambda run: (position.get(run["row"], len(order)), run["row"], run["seed"])
     )
-    return pd.DataFrame([_record(run) for run in ordered])
+    each = pd.DataFrame([_record(run, view) for run in ordered])
+    return each.astype(dict.fromkeys(view.shares, "float64"))
 
 
-def _record(run):
+def _record(run, view):
     return {
         "row": run["row"],
         "method": run["row_settings"].get("method", run["row"]),
@@ -38,6 +59,7 @@ def _record(run):
         "rank": run["facts"].get("rank"),
         "chosen_epoch": run["result"]["chosen_epoch"],
         **{name: run["result"][name] for name in (*ACCURACIES, "final_test_accuracy")},
+        **{name: run["facts"].get(name) for name in view.shares},
         **run["counts"],
         "epoch_seconds": run["seconds"]["epoch"],
         "first_epoch_seconds": run["seconds"]["first_epoch"],
@@ -46,24 +68,33 @@ def _record(run):
     }
 
 
-def summary(runs: Sequence[dict[str, Any]], order: Sequence[str], baseline: str) -> pd.DataFrame:
+def summary(
+    runs: Sequence[dict[str, Any]], order: Sequence[str], baseline: str, view: View = PLAIN
+) -> pd.DataFrame:
     """Put one row in one line: mean and standard deviation (ddof = 1) over the seeds.
 
     Args:
         runs: Contents of result files, at least one.
         order: Names of the rows, in the order of the table.
-        baseline: Row that the numbers of trained parameters are compared with.
+        baseline: Row that trained parameters and accuracies are compared with.
+        view: What to add: its shares in per cent, and `gap_*`, the points of accuracy by which a
+            row is above the baseline of the same seed.
 
     Returns:
         A frame with accuracies in per cent (`*_mean`, `*_std`; the latter NaN for one seed),
         counts, medians of times and latencies, and `trainable_saved`, the per cent of the
         baseline's trained parameters that a row does without (NaN without baseline).
     """
-    each = frame(runs, order)
+    each = frame(runs, order, view)
     groups = each.groupby("row", sort=False)
     table = groups[["method", "rank", "trainable", "stored", "macs"]].first()
     table.insert(2, "seeds", groups["seed"].count())
-    for name in (*ACCURACIES, "final_test_accuracy"):
+    shown = [*ACCURACIES, "final_test_accuracy", *view.shares]
+    if view.gap:
+        base = each[each["row"] == baseline].set_index("seed")["test_accuracy"]
+        each["gap"] = each["test_accuracy"] - each["seed"].map(base)
+        shown.append("gap")
+    for name in shown:
         table[f"{name}_mean"] = groups[name].mean().mul(100)
         table[f"{name}_std"] = groups[name].std(ddof=1).mul(100)
     reference = float(table["trainable"].reindex([baseline]).iloc[0])
@@ -72,16 +103,17 @@ def summary(runs: Sequence[dict[str, Any]], order: Sequence[str], baseline: str)
     return table.join(groups[measured].median()).reset_index()
 
 
-def printable(table: pd.DataFrame) -> pd.DataFrame:
+def printable(table: pd.DataFrame, view: View = PLAIN) -> pd.DataFrame:
     """Format a `summary` for reading: strings, one column for a mean with its deviation."""
     out = pd.DataFrame({"row": table["row"]})
     out["rank"] = [_count(v) for v in table["rank"]]
     out["seeds"] = table["seeds"].astype(str)
+    for name, heading in view.shares.items():
+        out[heading] = _with_deviation(table, name)
     for name, heading in ACCURACIES.items():
-        out[heading] = [
-            f"{mean:.2f}" if pd.isna(std) else f"{mean:.2f} ± {std:.2f}"
-            for mean, std in zip(table[f"{name}_mean"], table[f"{name}_std"], strict=True)
-        ]
+        out[heading] = _with_deviation(table, name)
+        if view.gap and name == "test_accuracy":
+            out["vs dense, points"] = _with_deviation(table, "gap", "+")
     out["trained"] = [_count(v) for v in table["trainable"]]
     out["trained vs dense"] = [
         "" if pd.isna(v) else f"{-v:+.1f} %" if v else "—" for v in table["trainable_saved"]
@@ -94,7 +126,18 @@ def printable(table: pd.DataFrame) -> pd.DataFrame:
         if column.startswith("latency_"):
             heading = f"ms, batch {column.split('_')[1]}"
             out[heading] = [f"{v:.3g}" for v in table[column]]
-    return out
+    return out.drop(columns=list(view.hidden), errors="ignore")
+
+
+def _with_deviation(table, name, sign=""):
+    return [
+        ""
+        if pd.isna(mean)
+        else f"{mean:{sign}.2f}"
+        if pd.isna(std)
+        else f"{mean:{sign}.2f} ± {std:.2f}"
+        for mean, std in zip(table[f"{name}_mean"], table[f"{name}_std"], strict=True)
+    ]
 
 
 def _count(value):

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_sac import _backend
 from keras_sac.pruning._arguments import integer, share
 from keras_sac.pruning._criteria import Criterion
 
@@ -97,7 +98,7 @@ class OBS(Criterion):
         # Rows and columns of what stays become those of the identity: one shape for every Q.
         identity = ops.eye(self._blocks(weight.shape)[1], dtype=inverse.dtype)
         within = gone * inverse * ops.transpose(gone, (0, 2, 1)) + (1.0 - gone) * identity
-        multipliers = gone * ops.solve(within, gone * rows)
+        multipliers = gone * ops.matmul(_backend.inverse(within), gone * rows)
         moved = rows - ops.matmul(inverse, multipliers)
         moved = (1.0 - gone) * moved
         return ops.cast(self._join(ops.squeeze(moved, 2), weight), weight.dtype)
@@ -142,4 +143,4 @@ class OBS(Criterion):
         level = ops.where(ops.greater(level, 1e-37), level, ops.ones_like(level))
         level = ops.expand_dims(level, 2)
         damped = fisher / level + self.damping * ops.eye(block, dtype=fisher.dtype)
-        return ops.inv(damped) / level
+        return _backend.inverse(damped) / level

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import session, splits, training
+from harness import plans, session, splits, training
 from harness.datasets import load
 from harness.options import Options
 from harness.store import RunStore
@@ -150,19 +150,19 @@ def test_the_default_folder_is_ignored_by_git(tmp_path, monkeypatch, outcome):
 
 def test_fine_tuning_trains_the_basis_from_half_of_the_epochs_on():
     rows = cifar_sac.make_rows(cifar_sac.SETUPS["digits"])
-    plans = []
+    built = []
     for row in rows:
         if row.name in ("pca-32", "pca-32-finetuned"):
             split = splits.split(load("digits").limited(200), 42).flat()
-            trial = training.Trial(42, split, training.Recipe(2, 64, 0.05))
+            trial = plans.Trial(42, split, plans.Recipe(2, 64, 0.05))
 
             def build(trial, row=row):
-                plans.append(row.build(trial))
-                return plans[-1]
+                built.append(row.build(trial))
+                return built[-1]
 
             training.run(dataclasses.replace(row, build=build), trial, verbose=0)
-    frozen, tuned = (keras.ops.convert_to_numpy(plan.model.layers[0].basis) for plan in plans)
+    frozen, tuned = (keras.ops.convert_to_numpy(plan.model.layers[0].basis) for plan in built)
     assert np.abs(tuned - frozen).max() > 1e-4
     np.testing.assert_allclose(frozen.T @ frozen, np.eye(32), atol=1e-4)
     assert tuned.shape == (64, 32)
-    assert len(plans[1].model.trainable_weights) == len(plans[0].model.trainable_weights) + 1
+    assert len(built[1].model.trainable_weights) == len(built[0].model.trainable_weights) + 1

@@ -7,7 +7,7 @@ import tyro
 
 from harness.errors import ExperimentError
 from harness.options import Options
-from harness.training import Recipe
+from harness.plans import Recipe
 
 
 def parse(*arguments):
@@ -78,3 +78,14 @@ def test_where_results_go():
     folder = parse("--dataset", "digits").folder("cifar_sac")
     assert folder.parent == Path("results/cifar_sac")
     assert folder.name.startswith("digits-")
+
+
+def test_the_optimizer_and_its_settings():
+    sgd = Recipe(epochs=2, batch_size=8, learning_rate=0.1)
+    assert sgd.settings() == {"epochs": 2, "batch_size": 8, "learning_rate": 0.1, "momentum": 0.9}
+    adam = parse("--optimizer", "adam").recipe(sgd)
+    assert adam.settings()["optimizer"] == adam.optimizer().name == "adam"
+    assert "momentum" not in adam.settings()
+    assert (adam.steps(16), adam.steps(17)) == (2, 3)
+    with pytest.raises(ExperimentError, match="optimizer is adam: expected SGD"):
+        parse("--optimizer", "adam", "--momentum", "0.5").recipe(sgd)

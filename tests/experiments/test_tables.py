@@ -64,3 +64,19 @@ def test_one_line_a_run_in_the_order_asked_for(runs):
         ("pca-8", 44),
         ("dense", 42),
     ]
+
+
+def test_shares_and_the_gap_to_the_baseline(runs):
+    for run, share in zip(runs, (0.8, 0.9, None, None), strict=True):
+        run["facts"] |= {} if share is None else {"sparsity": share}
+    runs[1]["seed"], runs[3]["seed"] = 42, 44
+    view = tables.View(shares={"sparsity": "zeros %"}, gap=True, hidden=("rank", "MACs"))
+    table = tables.summary(runs, ["dense", "pca-8"], "dense", view)
+    pca = table.set_index("row").loc["pca-8"]
+    # Means of what is there; dense has no other seed than 44, with 52 %.
+    assert pca["sparsity_mean"] == pytest.approx(85)
+    assert pca["gap_mean"] == pytest.approx(4)
+    dense, readable = tables.printable(table, view).to_dict("records")
+    assert (dense["zeros %"], dense["vs dense, points"]) == ("", "+0.00")
+    assert readable["zeros %"] == "85.00 ± 7.07"
+    assert not {"rank", "MACs"} & readable.keys()

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from harness import counts, latency, training
+from harness import counts, latency, plans, training
 from harness.errors import ExperimentError
 from harness.splits import Split
 from keras_sac import SACDense
@@ -19,7 +19,7 @@ def trial(rng):
         return x, (x[:, :CLASSES].argmax(axis=1)).astype("int32")
 
     split = Split(*part(64), *part(20), *part(30), image_shape=(2, 3, 1), classes=CLASSES)
-    return training.Trial(7, split, training.Recipe(3, 16, 0.1))
+    return plans.Trial(7, split, plans.Recipe(3, 16, 0.1))
 
 
 def network(first):
@@ -27,7 +27,7 @@ def network(first):
 
 
 def row(build, name="dense"):
-    return training.Row(name, name, {"method": name}, build)
+    return plans.Row(name, name, {"method": name}, build)
 
 
 def test_counts_of_a_dense_network():
@@ -50,7 +50,7 @@ def test_counts_of_a_subspace_network(rng):
 def test_counts_are_those_before_compile_too(rng):
     model = network(SACDense(5, rng.normal(size=(6, 2)).astype("float32")))
     expected = counts.parameters(model)
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), training.cross_entropy())
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), plans.cross_entropy())
     model.fit(np.ones((4, 6), "float32"), np.zeros(4, "int32"), verbose=0)
     assert counts.parameters(model) == expected
 
@@ -60,6 +60,25 @@ def test_nested_models_are_counted_and_unknown_layers_refused():
     assert counts.macs(network(inner)) == 6 * 4 + 4 * 3
     with pytest.raises(ExperimentError, match="is a BatchNormalization"):
         counts.macs(network(keras.layers.BatchNormalization()))
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_counts_of_convolutions(padding):
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((7, 6, 3)),
+            layers.Conv2D(4, (3, 2), padding=padding),
+            layers.MaxPooling2D(),
+            layers.Conv2D(6, 1, strides=2, groups=2),
+            layers.Reshape((-1, 6)),
+            layers.Conv1D(5, 2, padding="same"),
+        ]
+    )
+    # Positions of the output times the weights of the kernel.
+    first, second, third = (5 * 5, 1 * 1, 1) if padding == "valid" else (7 * 6, 2 * 2, 4)
+    expected = first * 3 * 2 * 3 * 4 + second * 2 * 6 + third * 2 * 6 * 5
+    assert counts.macs(model) == expected
 
 
 def test_the_epoch_is_chosen_on_validation():
@@ -78,12 +97,52 @@ def test_the_epoch_is_chosen_on_validation():
     }
 
 
+def test_epochs_less_sparse_than_the_last_are_not_chosen():
+    history = {
+        "val_accuracy": [0.9, 0.8, 0.6, 0.7],
+        "val_loss": [1.0, 1.0, 1.0, 1.0],
+        "test_accuracy": [0.9, 0.8, 0.65, 0.6],
+        "sparsity": [0.5, 0.7, 0.8, 0.8],
+    }
+    result = training.choose(history)
+    assert (result["chosen_epoch"], result["test_accuracy"]) == (4, 0.6)
+    assert (result["best_test_epoch"], result["best_test_accuracy"]) == (3, 0.65)
+
+
+def test_a_plan_measures_and_is_given_the_weights_of_the_chosen_epoch(trial):
+    model = network(keras.layers.Dense(5))
+    seen, accuracy = [], [0.6, 0.9, 0.7, 0.8]
+
+    class Snapshots(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(model.get_weights())
+
+    def finish(weights):
+        return {"weights": weights}
+
+    def build(trial):
+        return plans.Plan(
+            model,
+            callbacks=[Snapshots()],
+            recipe=plans.Recipe(4, 16, 1e-3),
+            # Measured after each epoch, in place of what the evaluation found.
+            measures={"val_accuracy": lambda: accuracy[len(seen)], "size": lambda: 53.0},
+            finish=finish,
+        )
+
+    outcome = training.run(row(build), trial, verbose=0)
+    assert outcome["history"]["size"] == [53.0] * 4
+    assert outcome["result"]["chosen_epoch"] == 2
+    for weight, expected in zip(outcome["facts"]["weights"], seen[1], strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
 def test_a_run_reports_the_model_that_it_trained(trial):
     models = []
 
     def build(trial):
         models.append(network(keras.layers.Dense(5, activation="relu")))
-        return training.Plan(models[-1], facts={"rank": 4})
+        return plans.Plan(models[-1], facts={"rank": 4})
 
     outcome = training.run(row(build), trial, verbose=0)
     history, split = outcome["history"], trial.split
@@ -98,7 +157,7 @@ def test_a_run_reports_the_model_that_it_trained(trial):
 
 def test_a_seed_repeats_itself(trial):
     def build(trial):
-        return training.Plan(network(keras.layers.Dense(5, activation="relu")))
+        return plans.Plan(network(keras.layers.Dense(5, activation="relu")))
 
     first, again = (training.run(row(build), trial, verbose=0)["history"] for _ in range(2))
     np.testing.assert_allclose(first["loss"], again["loss"], rtol=1e-6)
@@ -110,7 +169,7 @@ def test_training_on_other_inputs_evaluates_the_whole_model(trial):
     def build(trial):
         model = keras.Sequential([keras.Input((6,)), front, back])
         head = keras.Sequential([keras.Input((6,)), back])
-        return training.Plan(model, trained=head, x_train=trial.split.x_train)
+        return plans.Plan(model, trained=head, x_train=trial.split.x_train)
 
     outcome = training.run(row(build), trial, verbose=0)
     labels = keras.ops.convert_to_numpy(back(trial.split.x_test)).argmax(axis=1)

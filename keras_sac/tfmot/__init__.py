@@ -1,0 +1,14 @@
+"""For code written for `tensorflow_model_optimization`: `import keras_sac.tfmot as tfmot`."""
+
+from typing import Any
+
+from keras_sac.tfmot import sparsity
+
+__all__ = ["sparsity"]
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(
+        f"`keras_sac.tfmot` has no {name!r}: of `tensorflow_model_optimization` it stands in for "
+        "`tfmot.sparsity.keras` alone."
+    )

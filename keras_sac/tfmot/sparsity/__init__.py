@@ -1,0 +1,5 @@
+"""Stands in for `tfmot.sparsity`."""
+
+from keras_sac.tfmot.sparsity import keras
+
+__all__ = ["keras"]

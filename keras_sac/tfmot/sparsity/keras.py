@@ -1,0 +1,25 @@
+"""Stands in for `tfmot.sparsity.keras`: every public name of it, on Keras 3."""
+
+from keras_sac.tfmot._policy import PruningPolicy
+from keras_sac.tfmot._prunable import PrunableLayer
+from keras_sac.tfmot._prune import prune_low_magnitude
+from keras_sac.tfmot._schedules import ConstantSparsity, PolynomialDecay, PruningSchedule
+from keras_sac.tfmot._scope import prune_scope
+from keras_sac.tfmot._step import UpdatePruningStep
+from keras_sac.tfmot._strip import strip_pruning
+from keras_sac.tfmot._summaries import PruningSummaries
+from keras_sac.tfmot._xnnpack import PruneForLatencyOnXNNPack
+
+__all__ = [
+    "ConstantSparsity",
+    "PolynomialDecay",
+    "PrunableLayer",
+    "PruneForLatencyOnXNNPack",
+    "PruningPolicy",
+    "PruningSchedule",
+    "PruningSummaries",
+    "UpdatePruningStep",
+    "prune_low_magnitude",
+    "prune_scope",
+    "strip_pruning",
+]

@@ -1,0 +1,66 @@
+"""Figures of the pruning comparison: each is drawn where there is something to draw."""
+
+import numpy as np
+import pytest
+
+from harness import pruning_plots, tables
+
+VIEW = tables.View(
+    shares={name: name for name in ("sparsity", "test_accuracy_before", "test_accuracy_pruned")},
+    gap=True,
+)
+
+
+@pytest.fixture
+def runs(outcome):
+    schedule = {"initial_sparsity": 0.5, "final_sparsity": 0.8, "begin_step": 0, "end_step": 9}
+
+    def one(row, seed, facts, **settings):
+        method = row.split("-")[0]
+        made = outcome(accuracy=0.9 - 0.01 * seed)
+        made["facts"] = {"sparsity": 0.0, **facts}
+        return {"row": row, "seed": seed, "row_settings": {"method": method, **settings}, **made}
+
+    shot = {"test_accuracy_before": 0.9, "test_accuracy_pruned": 0.4, "sparsity": 0.6}
+    trace = {"trace": {"step": [1, 9], "sparsity": [0.5, 0.8]}, "schedule": schedule}
+    return [
+        run
+        for seed in (1, 2)
+        for run in (
+            one("dense", seed, {}),
+            one("threshold-0.05", seed, shot),
+            one("polynomial-80", seed, {"sparsity": 0.8, **trace}),
+            one("polynomial-99", seed, {"sparsity": 0.99, **trace}),
+            one("obd-90", seed, {"sparsity": 0.9}, criterion="obd", sparsity=0.9),
+            one("obs-98", seed, {"sparsity": 0.98}, criterion="obs", sparsity=0.98),
+        )
+    ]
+
+
+def drawn(runs, folder):
+    table = tables.summary(runs, [], "dense", VIEW)
+    pruning_plots.accuracy_against_sparsity(
+        table, folder / "accuracy.png", baseline="dense", title="digits"
+    )
+    pruning_plots.schedules(runs, ["polynomial-80"], folder / "schedules.png", title="digits")
+    pruning_plots.one_shot(table, folder / "one_shot.png", title="digits")
+    pruning_plots.criteria(runs, table, folder / "criteria.png", baseline="dense", title="digits")
+    return sorted(path.name for path in folder.glob("*.png"))
+
+
+def test_all_figures(tmp_path, runs):
+    expected = ["accuracy.png", "criteria.png", "one_shot.png", "schedules.png"]
+    assert drawn(runs, tmp_path) == expected
+
+
+@pytest.mark.parametrize("seed", [1, None])
+def test_without_pruned_rows_there_is_nothing_to_draw(tmp_path, runs, seed):
+    alone = [run for run in runs if run["row"] == "dense" and seed in (run["seed"], None)]
+    assert drawn(alone, tmp_path) == []
+
+
+def test_one_seed_has_no_deviation(tmp_path, runs):
+    single = [run for run in runs if run["seed"] == 1]
+    table = tables.summary(single, [], "dense", VIEW)
+    assert np.isnan(table["sparsity_std"]).all()
+    assert len(drawn(single, tmp_path)) == 4

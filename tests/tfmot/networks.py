@@ -1,0 +1,57 @@
+"""What the tests train: small networks, and what they are trained on."""
+
+import keras
+import numpy as np
+
+from keras_sac.tfmot.sparsity.keras import PolynomialDecay
+
+STEPS = 16
+
+
+def schedule(final=0.75, **kwargs):
+    """Reaches its final sparsity two steps before the end of an epoch of `fit`."""
+    return PolynomialDecay(0.25, final, begin_step=1, end_step=14, frequency=4, **kwargs)
+
+
+def fit(model, epochs=1, callbacks=(), inputs=8, outputs=4):
+    """Train for `STEPS` batches an epoch."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(4 * STEPS, inputs)).astype("float32")
+    y = rng.normal(size=(4 * STEPS, outputs)).astype("float32")
+    settings = {"batch_size": 4, "epochs": epochs, "shuffle": False, "verbose": 0}
+    return model.fit(x, y, callbacks=list(callbacks), **settings)
+
+
+def compiled(model, optimizer="sgd"):
+    model.compile(optimizer, "mse")
+    return model
+
+
+def dense(units, **kwargs):
+    return keras.layers.Dense(units, **kwargs)
+
+
+def sequential(*units, inputs=8):
+    """A chain of `Dense` layers, the first with `units[0]`."""
+    return keras.Sequential([keras.Input((inputs,)), *(dense(each) for each in units)])
+
+
+def zeros(layer):
+    """Number of zeros in the first weight of a layer."""
+    return int(np.count_nonzero(layer.get_weights()[0] == 0))
+
+
+class Subclassed(keras.Model):
+    """Makes its variables when it is first called, and one layer only then."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first = dense(6, activation="relu")
+
+    def build(self, input_shape):
+        self.last = dense(4)
+        self.first.build(input_shape)
+        self.last.build((None, 6))
+
+    def call(self, inputs):
+        return self.last(self.first(inputs))

@@ -1,0 +1,154 @@
+"""`UpdatePruningStep`: in `fit`, and in loops of one's own."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sac.pruning import PruningOptimizer
+from keras_sac.tfmot.sparsity.keras import (
+    ConstantSparsity,
+    PolynomialDecay,
+    UpdatePruningStep,
+    prune_low_magnitude,
+    strip_pruning,
+)
+from tests.tfmot.gradients import gradients
+from tests.tfmot.networks import STEPS, compiled, dense, fit, schedule, sequential, zeros
+
+
+def with_a_marked_layer(pruning_schedule):
+    layer = prune_low_magnitude(dense(6), pruning_schedule)
+    return compiled(keras.Sequential([keras.Input((8,)), layer, dense(4)]))
+
+
+def test_it_prunes_layers_that_were_marked_before_their_model_existed():
+    model = with_a_marked_layer(schedule())
+    inner = model.optimizer
+    fit(model, callbacks=[UpdatePruningStep()])
+    assert isinstance(model.optimizer, PruningOptimizer)
+    assert model.optimizer.inner_optimizer is inner
+    assert [zeros(layer) for layer in model.layers] == [36, 0]
+
+
+def test_it_gives_what_the_optimizer_gives_that_prunes_from_the_start():
+    weights = sequential(6, 4).get_weights()
+    results = []
+    for in_fit in (True, False):
+        model = with_a_marked_layer(schedule()) if in_fit else sequential(6, 4)
+        model.set_weights(weights)
+        if not in_fit:
+            prune_low_magnitude(model.layers[0], schedule())
+            compiled(prune_low_magnitude(model, pruning_schedule=ConstantSparsity(0.0, 1)))
+        fit(model, callbacks=[UpdatePruningStep()])
+        results.append(model.get_weights())
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_second_fit_goes_on():
+    model = with_a_marked_layer(ConstantSparsity(0.5, 1))
+    for _ in range(2):
+        fit(model, callbacks=[UpdatePruningStep()])
+    assert model.optimizer.pruning_step == 2 * STEPS
+
+
+def test_another_optimizer_goes_on_at_the_same_step_with_the_same_masks():
+    model = with_a_marked_layer(schedule())
+    fit(model, callbacks=[UpdatePruningStep()])
+    before = model.get_weights()[0]
+    compiled(model, "adam")
+    fit(model, callbacks=[UpdatePruningStep()])
+    assert model.optimizer.pruning_step == 2 * STEPS
+    np.testing.assert_array_equal(model.get_weights()[0] == 0, before == 0)
+
+
+def test_a_model_with_nothing_marked_is_reported():
+    model = compiled(sequential(4))
+    with pytest.warns(UserWarning, match="found nothing to prune"):
+        fit(model, callbacks=[UpdatePruningStep()])
+
+
+def test_layers_that_are_marked_after_compile_are_an_error():
+    model = sequential(6, 4)
+    prune_low_magnitude(model.layers[0], ConstantSparsity(0.5, 1))
+    compiled(model)
+    fit(model, callbacks=[UpdatePruningStep()])
+    prune_low_magnitude(model.layers[1], ConstantSparsity(0.5, 1))
+    with pytest.raises(ValueError, match=r"after the model was compiled.*Call `compile`"):
+        fit(model, callbacks=[UpdatePruningStep()])
+    compiled(model)
+    fit(model, callbacks=[UpdatePruningStep()])
+    assert [zeros(layer) for layer in model.layers] == [24, 12]
+
+
+def loop(model, optimizer, callback, epochs=1):
+    """Train as `fit` does, with an optimizer that knows nothing of pruning."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(4 * STEPS, 8)).astype("float32")
+    y = rng.integers(0, 4, size=4 * STEPS).astype("int32")
+    callback.set_model(model)
+    callback.on_train_begin()
+    for epoch in range(epochs):
+        for first in range(0, len(x), 4):
+            callback.on_train_batch_begin(first // 4)
+            grads = gradients(model, x[first : first + 4], y[first : first + 4])
+            optimizer.apply(grads, model.trainable_variables)
+        callback.on_epoch_end(epoch)
+
+
+def test_it_prunes_in_a_loop_of_ones_own_as_the_optimizer_does():
+    weights = sequential(6, 4).get_weights()
+    results = []
+    for by_callback in (True, False):
+        model = sequential(6, 4)
+        model.set_weights(weights)
+        prune_low_magnitude(model, schedule())
+        optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+        callback = UpdatePruningStep() if by_callback else keras.callbacks.Callback()
+        if not by_callback:
+            optimizer = compiled(model, optimizer).optimizer
+            # As `fit` does, before the first batch.
+            optimizer.build(model.trainable_variables)
+        loop(model, optimizer, callback, epochs=2)
+        results.append(strip_pruning(model).get_weights())
+    assert np.count_nonzero(results[0][0]) == 12
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a == 0, b == 0)
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_a_loop_goes_on_with_a_new_callback():
+    model = prune_low_magnitude(sequential(6, 4), PolynomialDecay(0.25, 0.75, 1, 28, frequency=3))
+    optimizer = keras.optimizers.SGD(0.1)
+    loop(model, optimizer, UpdatePruningStep())
+    assert zeros(model.layers[0]) < 36
+    loop(model, optimizer, UpdatePruningStep())
+    assert zeros(model.layers[0]) == 36
+
+
+def test_a_loop_may_build_the_model_in_its_first_batch():
+    model = keras.Sequential([dense(6), dense(4)])
+    prune_low_magnitude(model, schedule())
+    callback = UpdatePruningStep()
+    callback.set_model(model)
+    callback.on_train_begin()
+    for batch in range(STEPS):
+        callback.on_train_batch_begin(batch)
+        model(np.ones((4, 8), "float32"))
+    callback.on_epoch_end(0)
+    assert [zeros(layer) for layer in model.layers] == [36, 18]
+
+
+def test_a_loop_with_the_optimizer_of_the_model_needs_no_other_pruning():
+    model = compiled(prune_low_magnitude(sequential(6, 4), schedule()))
+    loop(model, model.optimizer, UpdatePruningStep())
+    assert model.optimizer.pruning_step == STEPS
+    assert [zeros(layer) for layer in model.layers] == [36, 18]
+
+
+def test_a_loop_with_another_optimizer_than_that_of_the_model_is_reported():
+    model = compiled(prune_low_magnitude(sequential(6, 4), schedule()))
+    with pytest.warns(UserWarning, match="is the model trained with another one"):
+        loop(model, keras.optimizers.SGD(0.1), UpdatePruningStep())
+    with pytest.raises(ValueError, match="nothing has pruned them"):
+        strip_pruning(model)

@@ -1,0 +1,188 @@
+"""`strip_pruning`, and files."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sac.pruning import PruningOptimizer
+from keras_sac.tfmot.sparsity.keras import (
+    ConstantSparsity,
+    PruningPolicy,
+    PruningSchedule,
+    UpdatePruningStep,
+    prune_low_magnitude,
+    prune_scope,
+    strip_pruning,
+)
+from tests.tfmot.networks import (
+    STEPS,
+    Subclassed,
+    compiled,
+    dense,
+    fit,
+    schedule,
+    sequential,
+    zeros,
+)
+
+
+def trained(model, callbacks=()):
+    fit(compiled(model, "adam"), callbacks=callbacks)
+    return model
+
+
+def reloaded(model, path, **kwargs):
+    model.save(path)
+    return keras.models.load_model(path, **kwargs)
+
+
+def test_the_model_itself_comes_back_sparse_with_its_own_optimizer():
+    model = trained(prune_low_magnitude(sequential(6, 4), schedule()))
+    before, inner = model.get_weights(), model.optimizer.inner_optimizer
+    assert strip_pruning(model) is model
+    assert model.optimizer is inner
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [zeros(layer) for layer in model.layers] == [36, 18]
+    # Trained again it is an ordinary model.
+    fit(model)
+    assert [zeros(layer) for layer in model.layers] == [0, 0]
+    compiled(model)
+    assert isinstance(model.optimizer, keras.optimizers.SGD)
+
+
+def test_a_stripped_model_can_be_pruned_again():
+    model = strip_pruning(trained(prune_low_magnitude(sequential(6, 4), schedule())))
+    trained(prune_low_magnitude(model, ConstantSparsity(0.5, 4, frequency=4)))
+    assert model.optimizer.pruning_step == STEPS
+    assert [zeros(layer) for layer in model.layers] == [24, 12]
+
+
+def test_marks_that_nothing_has_followed_are_an_error():
+    model = keras.Sequential([keras.Input((8,)), prune_low_magnitude(dense(6)), dense(4)])
+    fit(compiled(model))
+    with pytest.raises(ValueError, match=r"none of their weights is zero.*UpdatePruningStep"):
+        strip_pruning(model)
+
+
+def test_marks_on_weights_that_were_loaded_sparse_are_none():
+    weights = trained(prune_low_magnitude(sequential(6, 4), schedule())).get_weights()
+    model = prune_low_magnitude(sequential(6, 4), schedule())
+    model.set_weights(weights)
+    assert [zeros(layer) for layer in strip_pruning(model).layers] == [36, 18]
+
+
+def test_a_schedule_that_never_began_is_reported():
+    model = trained(prune_low_magnitude(sequential(6, 4), ConstantSparsity(0.5, 1000)))
+    with pytest.warns(UserWarning, match=rf"is zero after {STEPS} steps"):
+        strip_pruning(model)
+
+
+def test_only_models_are_stripped():
+    with pytest.raises(ValueError, match=r"needs a `keras.Model`.*Dense"):
+        strip_pruning(prune_low_magnitude(dense(4)))
+
+
+class OnlyTheFirst(PruningPolicy):
+    def allow_pruning(self, layer):
+        return layer.name.startswith("first")
+
+    def ensure_model_supports_pruning(self, model):
+        pass
+
+
+def whole(path):
+    return trained(prune_low_magnitude(sequential(6, 4), schedule()))
+
+
+def by_policy(path):
+    model = keras.Sequential([keras.Input((8,)), dense(6, name="first"), dense(4)])
+    return trained(prune_low_magnitude(model, schedule(), pruning_policy=OnlyTheFirst()))
+
+
+def by_layer(path):
+    model = keras.Sequential(
+        [keras.Input((8,)), prune_low_magnitude(dense(6), schedule()), dense(4)]
+    )
+    return trained(model, [UpdatePruningStep()])
+
+
+def checkpointed(path):
+    """What a checkpoint in the middle of `fit` holds of a model with a marked layer."""
+    model = keras.Sequential(
+        [keras.Input((8,)), prune_low_magnitude(dense(6), schedule()), dense(4)]
+    )
+    callbacks = [UpdatePruningStep(), keras.callbacks.ModelCheckpoint(path)]
+    trained(model, callbacks)
+    return keras.models.load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [(whole, [36, 18]), (by_policy, [36, 0]), (by_layer, [36, 0]), (checkpointed, [36, 0])],
+)
+def test_a_saved_model_goes_on_pruning(make, expected, tmp_path):
+    path = tmp_path / "model.keras"
+    model = make(path)
+    loaded = reloaded(model, path)
+    assert loaded.optimizer.pruning_step == STEPS
+    for mine, theirs in zip(
+        loaded.optimizer.masks.values(), model.optimizer.masks.values(), strict=True
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+    fit(loaded, callbacks=[UpdatePruningStep()])
+    assert loaded.optimizer.pruning_step == 2 * STEPS
+    assert [zeros(layer) for layer in loaded.layers] == expected
+    # And once more, from what was loaded.
+    again = strip_pruning(reloaded(loaded, path))
+    assert "keras_sac" not in str(again.get_compile_config())
+    assert isinstance(reloaded(again, path).optimizer, keras.optimizers.Adam)
+
+
+def test_a_subclassed_model_goes_on_pruning_under_other_names(tmp_path):
+    model = prune_low_magnitude(Subclassed(), schedule())
+    prune_low_magnitude(model.first, ConstantSparsity(0.5, 1))
+    model.build((None, 8))
+    trained(model)
+    loaded = reloaded(model, tmp_path / "model.keras", custom_objects={"Subclassed": Subclassed})
+    fit(loaded)
+    assert [zeros(loaded.first), zeros(loaded.last)] == [24, 18]
+
+
+def test_a_clone_prunes_as_the_model_does():
+    clone = keras.models.clone_model(whole(None))
+    fit(clone, callbacks=[UpdatePruningStep()])
+    assert [zeros(layer) for layer in clone.layers] == [36, 18]
+
+
+def test_a_schedule_of_ones_own_is_saved(tmp_path):
+    class Late(PruningSchedule):
+        def __init__(self, sparsity):
+            self.sparsity = sparsity
+
+        def __call__(self, step):
+            return self._should_prune_in_step(step, 2, -1, 3), self.sparsity
+
+        def get_config(self):
+            return {"class_name": "Late", "config": {"sparsity": self.sparsity}}
+
+    model = trained(prune_low_magnitude(sequential(6, 4), Late(0.75)))
+    loaded = reloaded(model, tmp_path / "model.keras", custom_objects={"Late": Late})
+    fit(loaded)
+    assert [zeros(layer) for layer in loaded.layers] == [36, 18]
+
+
+def test_a_stripped_model_is_saved_in_the_old_format_too(tmp_path):
+    model = prune_low_magnitude(sequential(6, 4), schedule())
+    model.compile("adam", keras.losses.MeanSquaredError())
+    fit(model)
+    loaded = reloaded(strip_pruning(model), tmp_path / "model.h5")
+    assert [zeros(layer) for layer in loaded.layers] == [36, 18]
+
+
+def test_the_scope_that_old_code_loads_in(tmp_path):
+    model = whole(None)
+    model.save(tmp_path / "model.keras")
+    with prune_scope():
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded.optimizer, PruningOptimizer)
