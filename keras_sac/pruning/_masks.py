@@ -79,8 +79,8 @@ class Masks:
                 member.mask.assign(np.ones(shape, "bool"))
             for slot, variable in member.state.items():
                 value = self._criterion.initial_slot(slot, shape, member.choice.kernel.index)
-                if value is not None:
-                    variable.assign(value)
+                # Zeros too: what TensorFlow makes inside a graph has no value of its own yet.
+                variable.assign(np.zeros(variable.shape) if value is None else value)
         # Asked here, not in a branch: an eager JAX would compile the refresh only to skip it.
         if any(bool(ops.convert_to_numpy(schedule(1)[0])) for schedule in self.schedules):
             self.advance(1, True)

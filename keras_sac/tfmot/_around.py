@@ -1,5 +1,6 @@
 """Putting a pruning optimizer around the optimizer of a marked model, and taking it off."""
 
+import contextlib
 import types
 from typing import Any
 
@@ -39,6 +40,13 @@ def pruning_optimizer(model: keras.Model) -> pruning.PruningOptimizer | None:
     while optimizer is not None and not isinstance(optimizer, pruning.PruningOptimizer):
         optimizer = getattr(optimizer, "inner_optimizer", None)
     return optimizer
+
+
+def variable_scope(model: keras.Model) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which variables for a model are made."""
+    # Only TensorFlow's models have a strategy; where none was chosen it is that of one device.
+    strategy = getattr(model, "distribute_strategy", None)
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
 def follow_compile(model: keras.Model) -> None:

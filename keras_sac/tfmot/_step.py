@@ -6,7 +6,12 @@ from typing import Any
 import keras
 
 from keras_sac import pruning
-from keras_sac.tfmot._around import pruning_optimizer, put_around, state_of
+from keras_sac.tfmot._around import (
+    pruning_optimizer,
+    put_around,
+    state_of,
+    variable_scope,
+)
 from keras_sac.tfmot._loop import Loop
 from keras_sac.tfmot._marks import marked_layers
 
@@ -65,6 +70,10 @@ class UpdatePruningStep(keras.callbacks.Callback):
             self._loop = state.loop = state.loop or Loop(self.model)
         else:
             pruner = self._put_around()
+        if pruner is not None and self.model.built:
+            # So that the first batch meets what the schedule asks for at step 1.
+            with variable_scope(self.model):
+                pruner.build(self.model.trainable_variables)
         self._steps_before = 0 if pruner is None else pruner.pruning_step
 
     def on_train_batch_begin(self, batch: Any = None, logs: Any = None) -> None:
@@ -90,17 +99,9 @@ class UpdatePruningStep(keras.callbacks.Callback):
         self._steps_before = pruner.pruning_step
 
     def _put_around(self) -> pruning.PruningOptimizer:
-        model = self.model
-        # Only TensorFlow's models have one; variables are made in its scope.
-        strategy = getattr(model, "distribute_strategy", None)
-        if strategy is None:
-            pruner = put_around(model)
-        else:
-            with strategy.scope():
-                pruner = put_around(model)
-        if model.built:
-            pruner.build(model.trainable_variables)
-        model.make_train_function(force=True)
+        with variable_scope(self.model):
+            pruner = put_around(self.model)
+        self.model.make_train_function(force=True)
         return pruner
 
 

@@ -17,7 +17,7 @@ def schedule(**kwargs):
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class Subclassed(keras.Model):
+class PrunedSubclass(keras.Model):
     """No graph of layers, a nested model in it, and weights of its own."""
 
     def __init__(self, **kwargs):
@@ -32,7 +32,7 @@ class Subclassed(keras.Model):
 
 
 def test_subclassed_attention_and_recurrent(rng, tmp_path):
-    built = Subclassed()
+    built = PrunedSubclass()
     built.compile(PruningOptimizer("adam", schedule()), "mse")
     x, y = rng.normal(size=(128, 5, 8)).astype("float32"), rng.normal(size=(128, 3))
     built.fit(x, y, batch_size=4, verbose=0)
