@@ -1,6 +1,6 @@
 """Small networks for Keras 3: layers trained inside a data-derived subspace, and pruning."""
 
-from keras_sac import analysis, bases, layers, pruning
+from keras_sac import analysis, bases, layers, pruning, tfmot
 from keras_sac._version import __version__
 from keras_sac.layers import (
     BasisFinetuning,
@@ -45,4 +45,5 @@ __all__ = [
     "prune_to_sparsity",
     "pruning",
     "sparsity",
+    "tfmot",
 ]

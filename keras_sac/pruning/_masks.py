@@ -71,18 +71,21 @@ class Masks:
 
     def begin(self) -> None:
         """Give masks and slots their first values; prune if a schedule asks for it at step 1."""
+        # Asked here, not in a branch: an eager JAX would compile the refresh only to skip it.
+        due = any(bool(ops.convert_to_numpy(schedule(1)[0])) for schedule in self.schedules)
         for member in self.members:
             shape = member.choice.kernel.shape
+            if member.choice.schedule is None or due:
+                _check_has_values(member.variable)
             if member.choice.schedule is None:
-                member.mask.assign(keras.ops.convert_to_numpy(member.variable) != 0)
+                member.mask.assign(ops.convert_to_numpy(member.variable) != 0)
             else:
                 member.mask.assign(np.ones(shape, "bool"))
             for slot, variable in member.state.items():
                 value = self._criterion.initial_slot(slot, shape, member.choice.kernel.index)
                 # Zeros too: what TensorFlow makes inside a graph has no value of its own yet.
                 variable.assign(np.zeros(variable.shape) if value is None else value)
-        # Asked here, not in a branch: an eager JAX would compile the refresh only to skip it.
-        if any(bool(ops.convert_to_numpy(schedule(1)[0])) for schedule in self.schedules):
+        if due:
             self.advance(1, True)
 
     def observe(self, gradients: dict[int, Any]) -> None:
@@ -159,6 +162,16 @@ class Masks:
             ops.cast(self._criterion.correct(w, mask, s), dtype)
             for w, mask, s, dtype in zip(weights, new, states, own, strict=True)
         ]
+
+
+def _check_has_values(variable: keras.Variable) -> None:
+    if ops.convert_to_numpy(variable).shape != tuple(variable.shape):
+        # TensorFlow, where the model itself is first built inside the graph of the step.
+        raise ValueError(
+            f"The weights {variable.path!r} have no values yet, but masks are due before the first "
+            "batch. Build the model before `fit`: begin it with `keras.Input`, call "
+            "`model.build(input_shape)`, or call it on a batch. Or let the schedule begin later."
+        )
 
 
 def _value(variable: keras.Variable) -> Any:

@@ -193,16 +193,21 @@ def _picks(selector: Any, variable: keras.Variable, kernel: Kernel) -> bool:
     if isinstance(selector, keras.Variable):
         return selector is variable
     if isinstance(selector, dict) and "variable" in selector:
-        return selector["variable"] == kernel.path
+        return _is_path(selector["variable"], kernel.path)
     if kernel.unsuited:
         return False
     if isinstance(selector, keras.layers.Layer):
         return any(own is variable for own in selector.variables)
     if isinstance(selector, dict):
-        return kernel.path in selector["layer"]
+        return any(_is_path(saved, kernel.path) for saved in selector["layer"])
     if isinstance(selector, str):
         return re.search(selector, kernel.path) is not None
     return bool(selector(variable))
+
+
+def _is_path(saved: str, path: str) -> bool:
+    # Keras leaves out the name of the model where it loads one, and puts it in where it builds one.
+    return saved == path or saved.endswith(f"/{path}") or path.endswith(f"/{saved}")
 
 
 def _portable(selector: Any, picked: list[str]) -> Any:
