@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 # The gradients of "obd" differ between replicas, those of "magnitude" are not looked at.
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["magnitude", "obd"])
 def test_two_replicas_have_the_masks_of_one_device(tmp_path, criterion):
     path = tmp_path / "results.npz"

@@ -39,6 +39,7 @@ def result(folder):
         return dict(loaded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["magnitude", "obd"])
 def test_killed_and_restarted(tmp_path, criterion):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
