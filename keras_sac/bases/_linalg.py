@@ -38,10 +38,16 @@ def leading_eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.nd
     if pairs is None:
         pairs = _eigenpairs(np.array(matrix, order="C"), rank)
     values, vectors = pairs
+    # Where many eigenvalues are equal, LAPACK's bisection loses some of them, in silence; the
+    # solvers of the whole spectrum do not.
+    if len(values) < rank:
+        values, vectors = np.linalg.eigh(matrix)
+        values, vectors = values[: -rank - 1 : -1], vectors[:, : -rank - 1 : -1]
     return values, fix_signs(vectors)
 
 
 def _eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return at most `rank` leading pairs: fewer where bisection fails. `matrix` is overwritten."""
     n = len(matrix)
     # The transpose is the same matrix in the order of LAPACK: it is overwritten, not copied.
     # For a few of many vectors "evx" was the fastest of the drivers.
@@ -62,6 +68,8 @@ def _mixed_eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.nda
     single = np.empty(matrix.shape, np.float32)
     np.multiply(matrix, 1 / scale, out=single, casting="same_kind")
     rough, start = _eigenpairs(single, rank + 1)
+    if len(rough) <= rank:
+        return None
     basis = np.linalg.qr(start[:, :rank].astype(np.float64))[0]
     image = matrix @ basis
     values, rotation = np.linalg.eigh(basis.T @ image)

@@ -55,6 +55,32 @@ def test_where_single_precision_does_not_do_double_is_used(rng, monkeypatch, val
     assert_orthonormal(vectors, atol=1e-12)
 
 
+@pytest.mark.parametrize("mixed_from", [100, 1000])
+@pytest.mark.parametrize("rank", [1, 5, 30, 45])
+def test_none_of_equal_eigenvalues_is_lost(monkeypatch, rank, mixed_from):
+    # Bisection loses some for about one matrix in ten; which ones depends on the processor.
+    monkeypatch.setattr(_linalg, "_MIXED_FROM", mixed_from)
+    for seed in range(12):
+        values = np.r_[np.full(seed, 2.0), np.ones(200 - seed)]
+        matrix, _ = symmetric(np.random.default_rng(seed), values)
+        found, vectors = _linalg.leading_eigenpairs(matrix, rank)
+        np.testing.assert_allclose(found, values[:rank], rtol=1e-8)
+        np.testing.assert_allclose(matrix @ vectors, vectors * found, atol=1e-8)
+        assert_orthonormal(vectors, atol=1e-12)
+
+
+def test_where_bisection_fails_the_whole_spectrum_is_solved(rng, monkeypatch):
+    values = np.arange(40, 0, -1.0)
+    matrix, frame = symmetric(rng, values)
+    solve = _linalg._eigenpairs
+    monkeypatch.setattr(
+        _linalg, "_eigenpairs", lambda m, k: tuple(part[..., :-1] for part in solve(m, k))
+    )
+    found, vectors = _linalg.leading_eigenpairs(matrix, 5)
+    np.testing.assert_allclose(found, values[:5], rtol=1e-10)
+    assert smallest_cosine(vectors, frame[:, :5]) > 1 - 1e-10
+
+
 def test_a_zero_matrix(monkeypatch):
     monkeypatch.setattr(_linalg, "_MIXED_FROM", 10)
     found, vectors = _linalg.leading_eigenpairs(np.zeros((20, 20)), 3)

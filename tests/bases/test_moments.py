@@ -74,7 +74,8 @@ def test_a_mean_far_above_the_deviation(rng, mean, dtype):
 def test_the_first_batch_may_be_far_from_the_others(rng):
     x = correlated(rng, 400, 4)
     x[:10] += 1000.0
-    assert_moments(Moments.from_data(x, batch_size=10), x)
+    # The products are about 40 times the covariance here, and single precision rounds them.
+    assert_moments(Moments.from_data(x, batch_size=10), x, rtol=1e-5)
 
 
 def test_a_batch_of_many_rows_is_cut(rng):
