@@ -2,13 +2,12 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
+from pruning_problem import data, kernel, network, repeated
 
 from keras_sac.analysis import environment
 from keras_sac.pruning import ConstantSparsity, PruningOptimizer
@@ -29,10 +28,9 @@ def main() -> None:
 
 def refresh(options: dict[str, Any]) -> list[float]:
     """Return the seconds of each refresh of one mask, by the code that runs inside a step."""
-    kernel = np.random.default_rng(options["seed"]).normal(0.0, 0.02, options["kernel"])
     layer = keras.layers.Dense(options["kernel"][1])
     layer.build((None, options["kernel"][0]))
-    layer.kernel.assign(kernel)
+    layer.kernel.assign(kernel(options))
     optimizer = PruningOptimizer("sgd", ConstantSparsity(options["sparsity"], 1, frequency=1))
     optimizer.build(layer.trainable_variables)
     masks = optimizer._built_masks()
@@ -41,15 +39,8 @@ def refresh(options: dict[str, Any]) -> list[float]:
     def new_mask(weights: Any) -> Any:
         return masks._refreshed(masks.members, [weights], sparsity)[0]
 
-    run = compiled(new_mask)
-    weights = ops.convert_to_tensor(kernel, "float32")
-    run(weights), run(weights)
-    seconds = []
-    for _ in range(options["repeats"]):
-        start = time.perf_counter()
-        run(weights)
-        seconds.append(time.perf_counter() - start)
-    return seconds
+    weights = ops.convert_to_tensor(kernel(options), "float32")
+    return repeated(compiled(new_mask), weights, options["repeats"])
 
 
 def compiled(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -70,15 +61,16 @@ def compiled(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def training(options: dict[str, Any]) -> tuple[list[float], list[float], dict[str, int]]:
     """Return the seconds of epochs without and with pruning, in turns, and the bytes of masks."""
-    rng = np.random.default_rng(options["seed"])
-    shape = {"mlp": (3072,), "cnn": (28, 28, 1)}[options["what"]]
-    x = rng.standard_normal((options["samples"], *shape), dtype=np.float32)
-    y = rng.integers(0, 10, options["samples"])
+    x, y = data(options)
     schedule = ConstantSparsity(options["sparsity"], 1, frequency=options["frequency"])
-    models = {
-        "dense": network(options["what"], keras.optimizers.Adam()),
-        "pruned": network(options["what"], PruningOptimizer(keras.optimizers.Adam(), schedule)),
+    optimizers = {
+        "dense": keras.optimizers.Adam(),
+        "pruned": PruningOptimizer(keras.optimizers.Adam(), schedule),
     }
+    models = {name: network(options["what"], keras) for name in optimizers}
+    for name, model in models.items():
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizers[name], loss)
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(options["turns"]):
         for name, model in models.items():
@@ -96,26 +88,6 @@ def training(options: dict[str, Any]) -> tuple[list[float], list[float], dict[st
 def nbytes(variable: keras.Variable) -> int:
     """Return the bytes of a variable."""
     return int(ops.convert_to_numpy(variable).nbytes)
-
-
-def network(what: str, optimizer: keras.optimizers.Optimizer) -> keras.Model:
-    """Return the compiled network."""
-    layers = keras.layers
-    if what == "mlp":
-        stack = [keras.Input((3072,)), layers.Dense(512, activation="relu")]
-    else:
-        stack = [
-            keras.Input((28, 28, 1)),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(64, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-            layers.Dense(128, activation="relu"),
-        ]
-    model = keras.Sequential([*stack, layers.Dense(10)])
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return model
 
 
 if __name__ == "__main__":

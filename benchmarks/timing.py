@@ -9,30 +9,30 @@ from typing import Any
 import keras
 
 
-class EpochClock(keras.callbacks.Callback):
-    """The seconds of each epoch; the logs of its end are numbers, so the device has finished."""
-
-    def __init__(self):
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Start the clock."""
-        self._start = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Stop it."""
-        self.seconds.append(time.perf_counter() - self._start)
-
-
-def second_epoch(model: keras.Model, x: Any, y: Any, batch_size: int) -> float:
+def second_epoch(
+    model: Any, x: Any, y: Any, batch_size: int, *, keras: Any = keras, callbacks: Any = ()
+) -> float:
     """Return the seconds of the second epoch of a `fit`.
 
-    The first pays for compilation, and on TensorFlow for a copy of the array into a tensor.
+    The first pays for compilation, and on TensorFlow for a copy of the array into a tensor. The
+    logs of the end of an epoch are numbers, so the device has finished by then.
+
+    Args:
+        model: compiled.
+        x: inputs.
+        y: labels.
+        batch_size: samples of a step.
+        keras: the module that the model is of: this one, or `tf_keras`.
+        callbacks: of the model besides the clock.
     """
-    clock = EpochClock()
-    model.fit(x, y, batch_size=batch_size, epochs=2, verbose=0, callbacks=[clock])
-    return clock.seconds[-1]
+    started, stopped = [], []
+    clock = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: started.append(time.perf_counter()),
+        on_epoch_end=lambda epoch, logs: stopped.append(time.perf_counter()),
+    )
+    callbacks = [clock, *callbacks]
+    model.fit(x, y, batch_size=batch_size, epochs=2, verbose=0, callbacks=callbacks)
+    return stopped[-1] - started[-1]
 
 
 def write_result(path: pathlib.Path, result: dict[str, Any]) -> None:

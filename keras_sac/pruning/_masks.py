@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_sac import _backend
 from keras_sac.pruning._criteria import Criterion
+from keras_sac.pruning._schedules import identity
 from keras_sac.pruning._scope import masks as masks_in_scope
 from keras_sac.pruning._targets import Choice
 
@@ -39,15 +40,25 @@ class Masks:
         criterion: gives the scores.
         scope: `"layer"`, `"global"` or `"erk"`.
         make: makes the variables, in the order in which they are to be saved.
+
+    Raises:
+        ValueError: if the criterion cannot remember what it has to, or weights are needed that
+            have no values yet; nothing is made then.
     """
 
     def __init__(
         self, choices: Sequence[Choice], criterion: Criterion, scope: str, make: VariableMaker
     ):
-        # Shapes first: an error must come before the first variable is made.
+        # Errors must come before the first variable is made.
         shapes = [
             {s: criterion.slot_shape(s, c.kernel.shape) for s in criterion.slots} for c in choices
         ]
+        schedules = [choice.schedule for choice in choices if choice.schedule is not None]
+        with _backend.eagerly():
+            self._due_at_once = _any_due(schedules, 1)
+            for choice in choices:
+                if choice.schedule is None or self._due_at_once:
+                    _check_has_values(choice.variable)
         self._criterion = criterion
         self._scope = scope
         self.members = [
@@ -69,14 +80,14 @@ class Masks:
         found = [members[0].choice.schedule for members in self._by_schedule]
         return [schedule for schedule in found if schedule is not None]
 
+    def is_due(self, step: int) -> bool:
+        """Return whether a schedule asks for new masks at `step`, which is known."""
+        return _any_due(self.schedules, step)
+
     def begin(self) -> None:
         """Give masks and slots their first values; prune if a schedule asks for it at step 1."""
-        # Asked here, not in a branch: an eager JAX would compile the refresh only to skip it.
-        due = any(bool(ops.convert_to_numpy(schedule(1)[0])) for schedule in self.schedules)
         for member in self.members:
             shape = member.choice.kernel.shape
-            if member.choice.schedule is None or due:
-                _check_has_values(member.variable)
             if member.choice.schedule is None:
                 member.mask.assign(ops.convert_to_numpy(member.variable) != 0)
             else:
@@ -85,7 +96,8 @@ class Masks:
                 value = self._criterion.initial_slot(slot, shape, member.choice.kernel.index)
                 # Zeros too: what TensorFlow makes inside a graph has no value of its own yet.
                 variable.assign(np.zeros(variable.shape) if value is None else value)
-        if due:
+        # Asked here, not in a branch: an eager JAX would compile the refresh only to skip it.
+        if self._due_at_once:
             self.advance(1, True)
 
     def observe(self, gradients: dict[int, Any]) -> None:
@@ -164,6 +176,11 @@ class Masks:
         ]
 
 
+def _any_due(schedules: Sequence[Any], step: int) -> bool:
+    """Return whether one of the schedules asks for new masks at `step`, which is known."""
+    return any(bool(ops.convert_to_numpy(schedule(step)[0])) for schedule in schedules)
+
+
 def _check_has_values(variable: keras.Variable) -> None:
     if ops.convert_to_numpy(variable).shape != tuple(variable.shape):
         # TensorFlow, where the model itself is first built inside the graph of the step.
@@ -186,16 +203,5 @@ def _slot_dtype(variable: keras.Variable) -> str:
 def _grouped(members: list[Member]) -> list[list[Member]]:
     groups: dict[str, list[Member]] = {}
     for member in members:
-        schedule = member.choice.schedule
-        groups.setdefault(_identity(schedule), []).append(member)
+        groups.setdefault(identity(member.choice.schedule), []).append(member)
     return list(groups.values())
-
-
-def _identity(schedule: Any) -> str:
-    if schedule is None:
-        return ""
-    if "get_config" not in vars(type(schedule)):
-        # A class that does not say what it was made of: two of it may differ.
-        return str(id(schedule))
-    # By value: a schedule that was given to two targets comes back from a file as two.
-    return f"{type(schedule)}{sorted(schedule.get_config().items())}"

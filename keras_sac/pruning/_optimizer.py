@@ -120,8 +120,9 @@ class PruningOptimizer(WrappingOptimizer):
             self._check_same(variables)
             return
         choices, skipped = choose(variables, self._targets.value, self.schedule, self.pattern)
-        super().build(variables)
+        # First, since it may fail: the optimizer is then as it was.
         self._masks = Masks(choices, self.criterion, self.scope, self._make_variable)
+        super().build(variables)
         self._skipped = _Opaque(skipped)
         if not self.inner_optimizer.built:
             self.inner_optimizer.build(variables)
@@ -132,14 +133,15 @@ class PruningOptimizer(WrappingOptimizer):
         """Let the criterion see the gradients."""
         if not self.criterion.needs_gradients:
             return
-        indices = [
-            self._get_variable_index(variable)
-            for variable, gradient in zip(variables, grads, strict=True)
-            if gradient is not None
-        ]
-        whole = _backend.sum_over_replicas([g for g in grads if g is not None])
-        whole = unscaled(self.inner_optimizer, whole)
-        self._built_masks().observe(dict(zip(indices, whole, strict=True)))
+        masks = self._built_masks()
+        pruned = {member.choice.kernel.index for member in masks.members}
+        seen = {
+            index: gradient
+            for index, gradient in zip(map(self._get_variable_index, variables), grads, strict=True)
+            if gradient is not None and index in pruned
+        }
+        whole = unscaled(self.inner_optimizer, _backend.sum_over_replicas(list(seen.values())))
+        masks.observe(dict(zip(seen, whole, strict=True)))
 
     def after_update(self, updated: Any) -> None:
         """Refresh the masks if that is due, and put them on."""

@@ -9,6 +9,7 @@ import keras
 
 from keras_sac.pruning._kernels import Kernel, describe
 from keras_sac.pruning._patterns import Pattern
+from keras_sac.pruning._places import found, is_path, place
 from keras_sac.pruning._schedules import PruningSchedule
 
 Selector = keras.layers.Layer | keras.Variable | str | Callable[[keras.Variable], bool] | dict
@@ -20,9 +21,9 @@ class Target:
 
     Args:
         select: what is pruned: a layer (or model), a variable, a regular expression that is
-            searched for in `variable.path`, a callable from a variable to a boolean, or a list of
-            those. Biases, scales of normalisations and depthwise kernels are left out unless the
-            variable itself is given.
+            searched for in `variable.path` (which may lack the name of the model in a loaded one),
+            a callable from a variable to a boolean, or a list of those. Biases, scales of
+            normalisations and depthwise kernels are left out unless the variable itself is given.
         schedule: a `PruningSchedule`; `None` takes the one of the optimizer.
         pattern: a `Pattern`; `None` takes the one of the optimizer.
 
@@ -48,23 +49,43 @@ class Target:
         for selector in selectors:
             _check_selector(selector)
         self.selectors = selectors
-        self.picked: list[str] = []
         self.schedule = schedule
         self.pattern = pattern
+        self._at_places: set[int] = set()
+        self._picked: list[list[Any]] = []
+
+    def meet(self, kernels: Sequence[Kernel]) -> None:
+        """Look at all variables, before it is asked about each."""
+        self._picked = []
+        self._at_places = set()
+        for selector in self.selectors:
+            if isinstance(selector, dict) and "places" in selector:
+                self._at_places |= found(selector["places"], kernels)
 
     def picks(self, variable: keras.Variable, kernel: Kernel) -> bool:
         """Return whether one of the selectors names the variable."""
-        return any(_picks(selector, variable, kernel) for selector in self.selectors)
+        return kernel.index in self._at_places or any(
+            _picks(selector, variable, kernel) for selector in self.selectors
+        )
+
+    def take(self, kernel: Kernel) -> None:
+        """Remember a variable that it picked, and no target before it."""
+        self._picked.append(place(kernel.index, kernel.path, kernel.shape))
 
     def layers(self) -> list[keras.layers.Layer]:
         """Return the layers among the selectors."""
         return [s for s in self.selectors if isinstance(s, keras.layers.Layer)]
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor; layers and variables by their paths."""
+        """Return the arguments of the constructor; what was picked by its place in the model."""
         serialize = keras.saving.serialize_keras_object
+        if self._picked and not all(isinstance(selector, str) for selector in self.selectors):
+            # Not the function: what it chose is certain, and a lambda would not load safely.
+            select: list[Any] = [{"places": self._picked}]
+        else:
+            select = [_portable(selector) for selector in self.selectors]
         return {
-            "select": [_portable(selector, self.picked) for selector in self.selectors],
+            "select": select,
             "schedule": serialize(self.schedule),
             "pattern": serialize(self.pattern),
         }
@@ -131,14 +152,16 @@ def choose(
     chosen: list[Choice] = []
     skipped: dict[str, str] = {}
     used: set[int] = set()
+    for target in targets or ():
+        target.meet(kernels)
     for variable, kernel in zip(variables, kernels, strict=True):
         target = None
         if targets is None:
             reason = kernel.obstacle
         else:
             target = next((t for t in targets if t.picks(variable, kernel)), None)
-            if target is not None and kernel.path not in target.picked:
-                target.picked.append(kernel.path)
+            if target is not None:
+                target.take(kernel)
             reason = None if target else "not among the targets"
             reason = reason if kernel.obstacle is None or target else kernel.obstacle
         if reason is not None:
@@ -179,7 +202,9 @@ def _check_selector(selector: Any) -> None:
             ) from error
         return
     known = isinstance(selector, keras.layers.Layer | keras.Variable) or (
-        isinstance(selector, dict) and len(selector) == 1 and set(selector) <= {"layer", "variable"}
+        isinstance(selector, dict)
+        and len(selector) == 1
+        and set(selector) <= {"layer", "variable", "places"}
     )
     function = callable(selector) and not isinstance(selector, type | PruningSchedule)
     if not known and not function:
@@ -193,24 +218,19 @@ def _picks(selector: Any, variable: keras.Variable, kernel: Kernel) -> bool:
     if isinstance(selector, keras.Variable):
         return selector is variable
     if isinstance(selector, dict) and "variable" in selector:
-        return _is_path(selector["variable"], kernel.path)
-    if kernel.unsuited:
+        return is_path(selector["variable"], kernel.path)
+    if kernel.unsuited or (isinstance(selector, dict) and "places" in selector):
         return False
     if isinstance(selector, keras.layers.Layer):
         return any(own is variable for own in selector.variables)
     if isinstance(selector, dict):
-        return any(_is_path(saved, kernel.path) for saved in selector["layer"])
+        return any(is_path(saved, kernel.path) for saved in selector["layer"])
     if isinstance(selector, str):
         return re.search(selector, kernel.path) is not None
     return bool(selector(variable))
 
 
-def _is_path(saved: str, path: str) -> bool:
-    # Keras leaves out the name of the model where it loads one, and puts it in where it builds one.
-    return saved == path or saved.endswith(f"/{path}") or path.endswith(f"/{saved}")
-
-
-def _portable(selector: Any, picked: list[str]) -> Any:
+def _portable(selector: Any) -> Any:
     if isinstance(selector, keras.Variable):
         return {"variable": selector.path}
     if isinstance(selector, keras.layers.Layer):
@@ -218,7 +238,4 @@ def _portable(selector: Any, picked: list[str]) -> Any:
         return {"layer": [variable.path for variable in selector.variables]}
     if isinstance(selector, str | dict):
         return selector
-    if picked:
-        # Not the function: what it chose is certain, and a lambda would not load safely.
-        return {"layer": list(picked)}
     return keras.saving.serialize_keras_object(selector)

@@ -42,7 +42,7 @@ class Loop:
         if self._masks is None:
             return
         # Asked first: an eager `cond` is compiled at each call by JAX.
-        if any(bool(schedule(self.step)[0]) for schedule in self._masks.schedules):
+        if self._masks.is_due(self.step):
             self._masks.advance(self.step, True)
         else:
             self._masks.apply()

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_sac import pruning
+from keras_sac.pruning._arguments import share
 
 
 class PruningSchedule(abc.ABC):
@@ -63,11 +64,7 @@ class PruningSchedule(abc.ABC):
         pruning.PruningSchedule(begin_step, end_step, frequency)
 
     def _validate_sparsity(self, sparsity: float, variable_name: str) -> None:
-        if not 0.0 <= sparsity < 1.0:
-            raise ValueError(
-                f"`{variable_name}` must be in [0, 1): the share of the weights that become zero. "
-                f"Received: {variable_name}={sparsity!r}"
-            )
+        share(variable_name, sparsity)
 
 
 class _Nested:

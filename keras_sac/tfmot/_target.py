@@ -7,6 +7,8 @@ import keras
 
 from keras_sac import pruning
 from keras_sac.pruning._kernels import Kernel
+from keras_sac.pruning._places import found, place
+from keras_sac.pruning._schedules import identity
 from keras_sac.tfmot._marks import Mark, Marked, check, mark_of, marked_layers
 
 
@@ -16,14 +18,14 @@ def targets_of(model: keras.Model) -> list["MarkedTarget"]:
     Raises:
         ValueError: if nothing in the model is marked, or only layers without weights to prune.
     """
-    found = marked_layers(model)
+    marked = marked_layers(model)
     groups: dict[str, list[Mark]] = {}
-    for mark in {each.mark: None for each in found}:
+    for mark in {each.mark: None for each in marked}:
         groups.setdefault(_way(mark), []).append(mark)
     targets = [
         MarkedTarget(marks[0].schedule, marks[0].pattern, model=model, marks=marks)
         for marks in groups.values()
-        if _may_match(found, marks)
+        if _may_match(marked, marks)
     ]
     if not targets:
         raise ValueError(
@@ -36,16 +38,12 @@ def targets_of(model: keras.Model) -> list["MarkedTarget"]:
 def _way(mark: Mark) -> str:
     # Layers marked alike one by one must not become targets that are checked one by one: a layer
     # without weights would be a target that matches nothing.
-    schedule, pattern = mark.schedule, mark.pattern
-    # A class that does not say what it was made of: two of it may differ.
-    is_known = "get_config" in vars(type(schedule))
-    schedule_id = (type(schedule), schedule.get_config()) if is_known else id(schedule)
-    return str((schedule_id, type(pattern), pattern.get_config()))
+    return str((identity(mark.schedule), type(mark.pattern), mark.pattern.get_config()))
 
 
-def _may_match(found: Sequence[Marked], marks: list[Mark]) -> bool:
+def _may_match(marked: Sequence[Marked], marks: list[Mark]) -> bool:
     # What is not built may get weights yet.
-    mine = [each for each in found if each.mark in marks]
+    mine = [each for each in marked if each.mark in marks]
     return any(each.variables or not each.layer.built for each in mine)
 
 
@@ -61,8 +59,8 @@ class MarkedTarget(pruning.Target):
         pattern: of the engine.
         model: that holds marked layers; `None` if it comes from a file.
         marks: with that schedule and pattern.
-        places: without a model, position and shape of each variable among the trainable ones;
-            `None` for all that are pruned by default.
+        places: without a model, the `place` of each variable; `None` for all that are pruned by
+            default.
     """
 
     def __init__(
@@ -78,8 +76,13 @@ class MarkedTarget(pruning.Target):
         super().__init__(".", schedule, pattern)
         self._model = model
         self._marks = list(marks)
-        self._from_file = None if places is None else [_place(*place) for place in places]
+        self._from_file = places
         self._found: set[int] | None = None
+
+    def meet(self, kernels: Sequence[Kernel]) -> None:
+        """Look at all variables, before it is asked about each."""
+        super().meet(kernels)
+        self._at_places = found(self._from_file or [], kernels)
 
     def picks(self, variable: keras.Variable, kernel: Kernel) -> bool:
         """Return whether a mark leads to the variable, or did when it was saved."""
@@ -87,7 +90,7 @@ class MarkedTarget(pruning.Target):
             return id(variable) in self._marked(self._model)
         if self._from_file is None:
             return kernel.obstacle is None
-        return _place(kernel.index, kernel.shape) in self._from_file
+        return kernel.index in self._at_places
 
     def layers(self) -> list[keras.layers.Layer]:
         """Return the model, which knows what kind of kernel each variable is."""
@@ -111,16 +114,16 @@ class MarkedTarget(pruning.Target):
     def _marked(self, model: keras.Model) -> set[int]:
         if self._found is None:
             # Asked for the first time when the optimizer is built: by then all variables exist.
-            found = [each for each in marked_layers(model) if each.mark in self._marks]
-            check(found)
-            self._found = {id(v) for each in found for v in each.variables}
+            marked = [each for each in marked_layers(model) if each.mark in self._marks]
+            check(marked)
+            self._found = {id(v) for each in marked for v in each.variables}
         return self._found
 
     def _places(self, model: keras.Model) -> list[Any] | None:
         if model.built:
-            found = self._marked(model)
+            marked = self._marked(model)
             variables = enumerate(model.trainable_variables)
-            return [_place(i, v.shape) for i, v in variables if id(v) in found]
+            return [place(i, v.path, v.shape) for i, v in variables if id(v) in marked]
         mark = mark_of(model)
         if mark in self._marks and mark.policy is None:
             return None
@@ -128,7 +131,3 @@ class MarkedTarget(pruning.Target):
             f"The model {model.name!r} is not built, so it cannot be saved or cloned with an "
             "optimizer that prunes some of its layers. Build it first."
         )
-
-
-def _place(index: int, shape: Sequence[int]) -> list[Any]:
-    return [index, [int(extent) for extent in shape]]

@@ -111,7 +111,6 @@ def test_errors_are_one_line_and_code_2(tmp_path, capsys, arguments, message):
     assert not output.exists()
 
 
-@pytest.mark.skipif(tfmot_rows.obstacle() is not None, reason="tfmot is not installed")
 @pytest.mark.slow
 def test_tfmot_trains_to_the_same_weights():
     split = splits.split(load("digits").limited(200), 3)

@@ -31,13 +31,14 @@ def test_two_replicas_have_the_masks_of_one_device(tmp_path, criterion):
     with np.load(path) as loaded:
         found = dict(loaded)
     for i in range(2):
-        first, second = found[f"mask_0_{i}"], found[f"mask_1_{i}"]
+        first, second = found[f"replica0_mask_{i}"], found[f"replica1_mask_{i}"]
         np.testing.assert_array_equal(first, second)
         np.testing.assert_array_equal(first, found[f"alone_mask_{i}"])
         assert 1 - first.mean() == pytest.approx(0.8, abs=0.01)
         # Kernels are the even ones.
-        kernel = found[f"weight_0_{2 * i}"]
+        kernel = found[f"replica0_weight_{2 * i}"]
         assert not kernel[~first].any()
     for i in range(4):
-        np.testing.assert_array_equal(found[f"weight_0_{i}"], found[f"weight_1_{i}"])
-        np.testing.assert_allclose(found[f"weight_0_{i}"], found[f"alone_weight_{i}"], atol=1e-6)
+        first, second = found[f"replica0_weight_{i}"], found[f"replica1_weight_{i}"]
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_allclose(first, found[f"alone_weight_{i}"], atol=1e-6)

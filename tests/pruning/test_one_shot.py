@@ -90,7 +90,6 @@ def test_to_sparsity(scope):
 def test_random_is_the_same_everywhere():
     built = cnn()
     prune_to_sparsity(built, 0.5, criterion="random", targets="dense")
-    order = np.random.default_rng([0, 8]).random(kernels(built)[2].shape, dtype="float32")
     index = [v.path for v in built.weights].index(built.get_layer("dense").kernel.path)
     order = np.random.default_rng([0, index]).random(kernels(built)[2].shape, dtype="float32")
     np.testing.assert_array_equal(kernels(built)[2] != 0, order >= np.median(order))

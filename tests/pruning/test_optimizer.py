@@ -105,26 +105,21 @@ def test_swapped_averages_are_sparse():
     assert seen[-1] == pytest.approx([0.8, 0.8], abs=0.01)
 
 
-SETTINGS = {
-    "eager": {"run_eagerly": True},
-    "jit": {"jit_compile": True},
-    "steps per execution": {"steps_per_execution": 8},
-}
+SETTINGS = {"eager": {"run_eagerly": True}, "steps per execution": {"steps_per_execution": 8}}
+if keras.backend.backend() != "torch":
+    # `torch.compile` takes tens of seconds: in tests/integration, marked slow.
+    SETTINGS["jit"] = {"jit_compile": True}
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("criterion", ["magnitude", "obd"])
 def test_all_ways_to_run_a_step_agree(setting, criterion):
     arguments = dict(SETTINGS[setting])
-    if keras.backend.backend() == "torch":
-        if setting == "steps per execution":
-            # Keras has none on torch, and says so.
-            with pytest.raises(ValueError, match="steps_per_execution"):
-                fitted(PruningOptimizer("sgd", schedule()), **arguments)
-            return
-        if setting == "jit":
-            # Tens of seconds of `torch.compile`: in tests/integration, marked slow.
-            arguments = {}
+    if keras.backend.backend() == "torch" and setting == "steps per execution":
+        # Keras has none on torch, and says so.
+        with pytest.raises(ValueError, match="steps_per_execution"):
+            fitted(PruningOptimizer("sgd", schedule()), **arguments)
+        return
     plain = fitted(PruningOptimizer(SGD(0.1), schedule(), criterion=criterion))
     other = fitted(PruningOptimizer(SGD(0.1), schedule(), criterion=criterion), **arguments)
     for a, b in zip(plain.get_weights(), other.get_weights(), strict=True):

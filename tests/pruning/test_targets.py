@@ -1,5 +1,6 @@
 """Targets: what a layer, a variable, a regular expression or a callable picks."""
 
+import dataclasses
 import json
 
 import keras
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 from keras_sac.pruning import NM, Block, ConstantSparsity, Target, Unstructured
+from keras_sac.pruning._kernels import describe
+from keras_sac.pruning._places import found, place
 from keras_sac.pruning._targets import as_targets, choose
 
 L = keras.layers
@@ -190,6 +193,56 @@ def test_a_target_from_a_file_picks_the_same(model, select, expected):
     text = json.dumps(keras.saving.serialize_keras_object(again))
     third = keras.saving.deserialize_keras_object(json.loads(text))
     assert picked(model, third) == expected
+
+
+def twins(prefix=""):
+    """Two nested models whose layers, and so the paths of their variables, are called alike."""
+
+    def inner(name):
+        layers = [keras.Input((4,)), L.Dense(4, name="first"), L.Dense(4, name="first_again")]
+        return keras.Sequential(layers, name=name)
+
+    inputs = keras.Input((4,))
+    left, right = inner(f"{prefix}left"), inner(f"{prefix}right")
+    return keras.Model(inputs, right(left(inputs)), name=f"{prefix}net")
+
+
+def indices(model, targets):
+    chosen, _ = choose(model.trainable_variables, as_targets(targets), SCHEDULE, Unstructured())
+    return [choice.kernel.index for choice in chosen]
+
+
+@pytest.mark.parametrize(
+    ("select", "expected"),
+    [
+        (lambda m: m.get_layer("right"), [4, 6]),
+        (lambda m: m.get_layer("left").layers[1].kernel, [2]),
+        (lambda m: [m.get_layer("right").layers[0].bias, m.get_layer("left")], [0, 2, 5]),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "other_"])
+def test_layers_of_one_name_in_two_nested_models_are_told_apart(select, expected, prefix):
+    model = twins()
+    target = Target(select(model))
+    assert indices(model, target) == expected
+    text = json.dumps(keras.saving.serialize_keras_object(target))
+    again = keras.saving.deserialize_keras_object(json.loads(text))
+    assert indices(twins(prefix), again) == expected
+
+
+def test_a_place_is_found_where_variables_have_moved():
+    kernels = describe(twins().trainable_variables)
+    named = [dataclasses.replace(k, path=f"{k.index}/kernel") for k in kernels if k.index % 2 == 0]
+    places = [place(k.index, k.path, k.shape) for k in named]
+    moved = [dataclasses.replace(k, index=i + 1) for i, k in enumerate(named)]
+    # By the path, exact or without the name of the model in front, whoever stands there now.
+    assert found(places[1:2], moved) == {2}
+    model = [dataclasses.replace(k, path=f"net/{k.path}") for k in moved]
+    assert found(places[1:3], model) == {2, 3}
+    # By position and shape where the names are others; nowhere else.
+    anew = [dataclasses.replace(k, path=f"kernel_{k.index}") for k in named]
+    assert found(places[:2], anew) == {0, 2}
+    assert found([place(0, "x", (4, 5)), place(99, "y", (4, 4))], anew) == set()
 
 
 def test_a_target_without_schedule_and_pattern_stays_so():

@@ -40,10 +40,34 @@ def loss():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def trained_alone(criterion="magnitude"):
-    """Masks and weights after a `fit` on one device."""
-    alone = model()
-    alone.compile(optimizer(criterion), loss())
+def alone(criterion="magnitude"):
+    """Masks and weights after a `fit` on one device, by the names that a result has."""
+    trained = fitted(model(), optimizer(criterion))
+    return named("alone", trained.optimizer.masks.values(), trained.get_weights())
+
+
+def fitted(built, optimizer):
+    """The model, trained."""
+    built.compile(optimizer, loss())
     x, y = data()
-    alone.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
-    return list(alone.optimizer.masks.values()), alone.get_weights()
+    built.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
+    return built
+
+
+def named(holder, masks, weights):
+    """What a replica, or one device alone, holds, by the names that a result has."""
+    found = {f"{holder}_mask_{i}": np.asarray(mask) for i, mask in enumerate(masks)}
+    return found | {f"{holder}_weight_{i}": np.asarray(w) for i, w in enumerate(weights)}
+
+
+def per_replica(trained, values_of):
+    """What each of two replicas holds; `values_of(variable)` are the values on each of them."""
+    masks = [v for v in trained.optimizer.variables if v.name.endswith("_mask")]
+    found = {}
+    for replica in range(2):
+        own = [
+            [np.asarray(values_of(v)[replica]) for v in variables]
+            for variables in (masks, trained.trainable_variables)
+        ]
+        found |= named(f"replica{replica}", *own)
+    return found

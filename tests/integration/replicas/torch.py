@@ -29,9 +29,8 @@ def train(rank: int, folder: str, criterion: str) -> None:
         gradients = [v.value.grad for v in model.trainable_variables]
         with torch.no_grad():
             optimizer.apply(gradients, model.trainable_variables)
-    results = {f"mask_{rank}_{i}": mask for i, mask in enumerate(optimizer.masks.values())}
-    results |= {f"weight_{rank}_{i}": weight for i, weight in enumerate(model.get_weights())}
-    np.savez(f"{folder}/{rank}.npz", **results)
+    masks = optimizer.masks.values()
+    np.savez(f"{folder}/{rank}.npz", **common.named(f"replica{rank}", masks, model.get_weights()))
     torch.distributed.barrier()
     # No teardown: torch 2.13 takes the process group down with the interpreter locked, while a
     # thread of gloo that it waits for may want that lock. The processes then hang for ever.
@@ -42,9 +41,7 @@ if __name__ == "__main__":
     path, criterion = sys.argv[1:]
     folder = str(pathlib.Path(path).parent)
     torch.multiprocessing.spawn(train, args=(folder, criterion), nprocs=2)
-    alone_masks, alone_weights = common.trained_alone(criterion)
-    results = {f"alone_mask_{i}": mask for i, mask in enumerate(alone_masks)}
-    results |= {f"alone_weight_{i}": weight for i, weight in enumerate(alone_weights)}
+    results = common.alone(criterion)
     for rank in range(2):
         with np.load(f"{folder}/{rank}.npz") as loaded:
             results |= dict(loaded)
