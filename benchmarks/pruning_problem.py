@@ -38,10 +38,9 @@ def network(what: str, keras: Any) -> Any:
 
 def repeated(function: Any, argument: Any, repeats: int) -> list[float]:
     """Return the seconds of each call, after two that are not counted."""
-    function(argument), function(argument)
     seconds = []
-    for _ in range(repeats):
+    for _ in range(2 + repeats):
         start = time.perf_counter()
         function(argument)
         seconds.append(time.perf_counter() - start)
-    return seconds
+    return seconds[2:]

@@ -55,6 +55,13 @@ def _first_is_nan(value: Any) -> bool:
     return bool(np.isnan(keras.ops.convert_to_numpy(value).flat[0]))
 
 
+def counted(step: Any) -> Any:
+    """Return a count as a number where reading it is cheaper than calculating with tensors."""
+    if keras.backend.backend() == "torch" and not _stands_for_a_value(step):
+        return int(step)
+    return step
+
+
 def eagerly() -> contextlib.AbstractContextManager[Any]:
     """Return a context that runs operations now, even where a graph is being made."""
     if keras.backend.backend() == "tensorflow":
@@ -88,6 +95,44 @@ def assign_all(variables: Sequence[keras.Variable], values: Sequence[Any]) -> No
         variable.assign(value)
 
 
+def mask_all(variables: Sequence[keras.Variable], masks: Sequence[Any]) -> None:
+    """Set to zero, whatever they were, the entries of each variable that its mask leaves out."""
+    values = [keras.ops.convert_to_tensor(variable) for variable in variables]
+    in_place = [_can_change(v, value) for v, value in zip(variables, values, strict=True)]
+    for value, mask, here in zip(values, masks, in_place, strict=True):
+        if here:
+            _mask_in_place(value, mask)
+    rest = [i for i, here in enumerate(in_place) if not here]
+    # What is left out may be NaN, so no product; torch would record it for a gradient.
+    masked = [
+        keras.ops.where(
+            masks[i], keras.ops.stop_gradient(values[i]), keras.ops.zeros((), dtype=values[i].dtype)
+        )
+        for i in rest
+    ]
+    assign_all([variables[i] for i in rest], masked)
+
+
+def _can_change(variable: keras.Variable, value: Any) -> bool:
+    """Whether `value` is the memory of the variable itself, on a backend that may write to it."""
+    return (
+        keras.backend.backend() == "torch"
+        and value is getattr(variable, "_value", None)  # not what a stateless scope holds for it
+        and not _stands_for_a_value(value)
+    )
+
+
+def _mask_in_place(value: Any, mask: Any) -> None:
+    """Multiply the bits of a torch tensor by its mask: 0 even for NaN, and never -0.
+
+    A fourth of the time of `torch.where` and a copy, which goes through the weights three times.
+    """
+    import torch
+
+    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[value.element_size()]
+    value.detach().view(bits).mul_(mask.view(torch.int8))
+
+
 def sum_over_replicas(gradients: list[Any]) -> list[Any]:
     """Return the gradients as they are applied: summed where replicas each have a part."""
     if keras.backend.backend() == "tensorflow":
@@ -104,6 +149,22 @@ def sync_variables(model: keras.Model) -> None:
     if keras.backend.backend() == "jax":
         # `fit` carries the values outside the model on this backend.
         model.jax_state_sync()
+
+
+def kth_largest(keys: Sequence[Any], k: Any) -> Any | None:
+    """Return the k-th largest of all integers in `keys`, at least 0; `None` if nothing selects it.
+
+    Torch's selection takes a fifth of the time of a bisection, but needs `k` as a number, which
+    its compiler does not have. TensorFlow and JAX only have `top_k`, which sorts what it returns.
+    """
+    if keras.backend.backend() != "torch" or any(map(_stands_for_a_value, keys)):
+        return None
+    import torch
+
+    flat = [key.reshape(-1) for key in keys]
+    flat = flat[0] if len(flat) == 1 else torch.cat(flat)
+    rank = flat.numel() - int(k) + 1
+    return torch.kthvalue(flat, rank).values.clamp_min(0) if 1 <= rank <= flat.numel() else None
 
 
 def inverse(matrices: Any) -> Any:

@@ -122,6 +122,7 @@ class Masks:
             step: the number of the batch that comes next; integer or scalar tensor.
             updated: whether the optimizer has just changed the weights; boolean, or scalar tensor.
         """
+        step = _backend.counted(step)
         for members in self._by_schedule:
             schedule = members[0].choice.schedule
             if schedule is None:
@@ -147,13 +148,7 @@ class Masks:
 
     def put_on(self, variables: Sequence[keras.Variable]) -> None:
         """Set to zero what the masks leave out of variables that correspond to the members."""
-        _backend.assign_all(
-            variables,
-            [
-                ops.where(ops.convert_to_tensor(m.mask), _value(v), ops.zeros((), dtype=v.dtype))
-                for m, v in zip(self.members, variables, strict=True)
-            ],
-        )
+        _backend.mask_all(variables, [ops.convert_to_tensor(m.mask) for m in self.members])
 
     def _refreshed(self, members: Sequence[Member], weights: list[Any], sparsity: Any) -> list[Any]:
         states = [{s: ops.convert_to_tensor(v) for s, v in m.state.items()} for m in members]

@@ -65,14 +65,12 @@ class PruningSchedule:
         Returns:
             A boolean scalar tensor.
         """
-        step = ops.convert_to_tensor(step)
-        due = ops.logical_and(
-            ops.greater_equal(step, self.begin_step),
-            ops.equal(ops.mod(step - self.begin_step, self.frequency), 0),
-        )
+        # Operators, not `keras.ops`: with a number for a step nothing but the answer is a tensor.
+        step = step if isinstance(step, int) else ops.convert_to_tensor(step)
+        due = (step >= self.begin_step) & ((step - self.begin_step) % self.frequency == 0)
         if self.end_step >= 0:
-            due = ops.logical_and(due, ops.less_equal(step, self.end_step))
-        return due
+            due = due & (step <= self.end_step)
+        return ops.convert_to_tensor(due, "bool")
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
@@ -185,8 +183,8 @@ class PolynomialDecay(PruningSchedule):
 
     def __call__(self, step: Any) -> tuple[Any, Any]:
         """Return whether masks are refreshed at `step`, and the sparsity they then have."""
-        step = ops.convert_to_tensor(step)
         due = self.is_due(step)
+        step = ops.convert_to_tensor(step)
         if self.prune_at_end:
             due = ops.logical_or(due, ops.equal(step, self.end_step))
         if self.end_step == self.begin_step:

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sac import _backend
+
 
 def kept(
     scores: Sequence[Any], k: Any, weights: Sequence[int | np.ndarray] | None = None
@@ -17,7 +19,8 @@ def kept(
 
     For floats that are not negative the order of the numbers is the order of their bit patterns
     read as integers, so bisecting the 31 bits of a pattern finds the exact threshold in at most 31
-    passes that compare and count. The search ends early at a threshold that keeps just `k`.
+    passes that compare and count. The search ends early at a threshold that keeps just `k`. Where a
+    backend can select the k-th largest of those integers itself, it does.
 
     Args:
         scores: float32 or float64 tensors of any shapes, ranked together. What is NaN or
@@ -37,6 +40,15 @@ def kept(
     integer, bits = ("int64", 63) if wide else ("int32", 31)
     keys = [_key(tensor, "float64" if wide else "float32", integer) for tensor in scores]
     k = ops.cast(k, "int32")
+    equal = all(isinstance(size, int) and size == 1 for size in sizes)
+    threshold = _backend.kth_largest(keys, k) if equal else None
+    if threshold is None:
+        threshold = _bisected(keys, k, sizes, integer, bits)
+    return [ops.greater_equal(key, threshold) for key in keys]
+
+
+def _bisected(keys: Sequence[Any], k: Any, sizes: Sequence[Any], integer: str, bits: int) -> Any:
+    """Return the largest threshold that `k` units or more reach; 0 if there is none."""
 
     def count(threshold: Any) -> Any:
         parts = [
@@ -63,8 +75,7 @@ def kept(
 
     zero = ops.cast(0, integer)
     start = (ops.cast(bits - 1, "int32"), zero, count(zero))
-    _, threshold, _ = ops.while_loop(is_open, halve, start)
-    return [ops.greater_equal(key, threshold) for key in keys]
+    return ops.while_loop(is_open, halve, start)[1]
 
 
 def _key(scores: Any, dtype: str, integer: str) -> Any:
