@@ -5,8 +5,9 @@ import pathlib
 
 # Before JAX is imported. Outside `fit` it compiles every small function for every shape, and the
 # same ones in each worker, each child process and each run: most of the time of its tests.
-ROOT = pathlib.Path(__file__).parent.parent
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax")
+)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import keras
