@@ -1,0 +1,142 @@
+"""Sparsemax against the `entmax` package, and against a sort on each backend.
+
+    python benchmarks/bench_sparsemax.py
+
+Each backend is measured in a process of its own, in `rounds` that take turns; within a process the
+contestants take turns too. `forward` is the function alone, `both` the function and its gradient,
+compiled as `fit` would compile it. The peer of a backend is the faster of the two: `entmax` on
+torch (whatever the backend), and the textbook's sort on that backend.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from timing import write_result
+
+HERE = pathlib.Path(__file__).parent
+# What ours may take at most of the peer's time; at the most classes, of entmax's on torch.
+OF_PEER = 1.0
+OF_ENTMAX = 0.5
+
+
+@dataclasses.dataclass
+class Options:
+    """What is measured."""
+
+    classes: tuple[int, ...] = (10, 1_000, 50_000)
+    """Extents of the axis of the classes."""
+    rows: int = 128
+    """Rows of logits, drawn from the normal distribution."""
+    repeats: int = 300
+    """Calls of each contestant in a round, at most."""
+    seconds: float = 12.0
+    """A round of one extent ends after this time, but not before five calls of each."""
+    rounds: int = 3
+    """Rounds over all backends."""
+    seed: int = 0
+    """Seed of the logits."""
+    backends: tuple[str, ...] = ("torch", "tensorflow", "jax")
+    """Which backends are measured."""
+    output: pathlib.Path = HERE / "results" / "bench_sparsemax.json"
+    """Where the result is written."""
+
+
+def child(backend: str, options: Options) -> dict[str, Any]:
+    """Measure one backend in a process of its own."""
+    arguments = {**dataclasses.asdict(options), "output": None}
+    done = subprocess.run(
+        [sys.executable, str(HERE / "sparsemax_child.py"), json.dumps(arguments)],
+        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if done.returncode or not lines:
+        raise RuntimeError(f"sparsemax_child.py failed on {backend}:\n{done.stderr[-3000:]}")
+    return json.loads(lines[-1].removeprefix("RESULT "))
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Return all single times, by backend, classes and contestant."""
+    found: dict[str, Any] = {}
+    environments = {}
+    for turn in range(options.rounds):
+        for backend in options.backends:
+            result = child(backend, options)
+            environments[backend] = result["environment"]
+            for classes, contestants in result["seconds"].items():
+                kept = found.setdefault(backend, {}).setdefault(classes, {})
+                for name, seconds in contestants.items():
+                    kept[name] = kept.get(name, []) + seconds
+        print(f"round {turn + 1} of {options.rounds} done", flush=True)
+    return {"environments": environments, "seconds": found}
+
+
+def table(found: dict[str, Any], options: Options) -> pd.DataFrame:
+    """Return medians in milliseconds, and ours as a share of the peers'."""
+    rows = []
+    torch = found.get("torch", {})
+    for backend, by_classes in found.items():
+        for classes, contestants in by_classes.items():
+            for what in ("forward", "both"):
+                names = ("ours", "sort", "entmax15")
+                ms = {n: 1e3 * float(np.median(contestants[f"{n} {what}"])) for n in names}
+                entmax = torch.get(classes, {}).get(f"entmax {what}", [np.nan])
+                ms["entmax"] = 1e3 * float(np.median(entmax))
+                peer = np.nanmin([ms["sort"], ms["entmax"]])
+                share = ms["ours"] / peer
+                most = backend == "torch" and int(classes) == max(options.classes)
+                of_entmax = ms["ours"] / ms["entmax"]
+                rows.append(
+                    {
+                        "backend": backend,
+                        "classes": int(classes),
+                        "passes": what,
+                        "ours ms": ms["ours"],
+                        "sort ms": ms["sort"],
+                        "entmax (torch) ms": ms["entmax"],
+                        "of the faster": share,
+                        "of entmax": of_entmax,
+                        "met": bool(share <= OF_PEER and (not most or of_entmax <= OF_ENTMAX)),
+                        "our entmax15 ms": ms["entmax15"],
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Measure, print the table, write the result."""
+    options = tyro.cli(Options, description=__doc__)
+    result = measure(options)
+    shown = table(result["seconds"], options)
+    print(shown.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
+    seconds = {
+        backend: {
+            classes: {name: [round(t, 7) for t in times] for name, times in contestants.items()}
+            for classes, contestants in by_classes.items()
+        }
+        for backend, by_classes in result["seconds"].items()
+    }
+    write_result(
+        options.output,
+        {
+            "options": {**dataclasses.asdict(options), "output": None},
+            "environments": result["environments"],
+            "table": shown.to_dict("records"),
+            "seconds": seconds,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

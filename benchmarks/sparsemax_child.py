@@ -1,0 +1,132 @@
+"""The part of `bench_sparsemax.py` that measures one backend; a child process."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sac.analysis import environment
+from keras_sac.heads import entmax15, sparsemax
+
+
+def main() -> None:
+    """Read the options as JSON from the command line, print the figures as JSON."""
+    options = json.loads(sys.argv[1])
+    backend = keras.backend.backend()
+    functions: dict[str, Callable[[Any], Any]] = {"ours": sparsemax, "sort": by_sorting}
+    if backend == "torch":
+        import entmax
+
+        functions |= {"entmax": entmax.sparsemax, "entmax15 of entmax": entmax.entmax15}
+    functions["entmax15"] = entmax15
+    seconds: dict[str, dict[str, list[float]]] = {}
+    for classes in options["classes"]:
+        rng = np.random.default_rng(options["seed"])
+        shape = (options["rows"], classes)
+        x, g = (ops.convert_to_tensor(rng.standard_normal(shape, "float32")) for _ in range(2))
+        own = {
+            f"{name} {what}": run
+            for name, function in functions.items()
+            for what, run in runs(backend, function, x, g).items()
+        }
+        seconds[str(classes)] = in_turns(own, options["repeats"], options["seconds"])
+    print("RESULT " + json.dumps({"environment": environment(), "seconds": seconds}))
+
+
+def by_sorting(x: Any) -> Any:
+    """Sparsemax as the paper gives it, by a sort of all logits; differentiated by the backend."""
+    n = x.shape[-1]
+    ordered = ops.flip(ops.sort(ops.stop_gradient(x), axis=-1), axis=-1)
+    ranks = ops.arange(1, n + 1, dtype=x.dtype)
+    sums = ops.cumsum(ordered, axis=-1) - 1.0
+    support = ops.cast(ordered * ranks > sums, x.dtype)
+    size = ops.sum(support, axis=-1, keepdims=True)
+    last = ops.cast(size, "int32") - 1
+    tau = ops.take_along_axis(sums, last, axis=-1) / size
+    inside = ops.cast(x > tau, x.dtype)
+    tau = (ops.sum(x * inside, axis=-1, keepdims=True) - 1.0) / size
+    return ops.relu(x - tau) * inside
+
+
+def runs(
+    backend: str, function: Callable[[Any], Any], x: Any, g: Any
+) -> dict[str, Callable[[], Any]]:
+    """Return calls of the forward pass, and of both passes, as `fit` would make them."""
+    make = {"torch": _in_torch, "jax": _in_jax, "tensorflow": _in_tensorflow}[backend]
+    forward, both = make(function, x, g)
+    return {"forward": forward, "both": both}
+
+
+def _in_torch(function: Callable[[Any], Any], x: Any, g: Any) -> tuple[Any, Any]:
+    import torch
+
+    leaf = x.clone().requires_grad_()
+
+    def forward() -> Any:
+        with torch.no_grad():
+            return function(x)
+
+    def both() -> Any:
+        leaf.grad = None
+        function(leaf).backward(g)
+        return leaf.grad
+
+    return forward, both
+
+
+def _in_jax(function: Callable[[Any], Any], x: Any, g: Any) -> tuple[Any, Any]:
+    import jax
+
+    fast = jax.jit(function)
+    gradient = jax.jit(lambda x, g: jax.vjp(function, x)[1](g))
+    return (
+        lambda: jax.block_until_ready(fast(x)),
+        lambda: jax.block_until_ready(gradient(x, g)),
+    )
+
+
+def _in_tensorflow(function: Callable[[Any], Any], x: Any, g: Any) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    @tf.function
+    def gradient(x: Any, g: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+        return tape.gradient(y, x, output_gradients=g)
+
+    fast = tf.function(function)
+    return lambda: fast(x).numpy(), lambda: gradient(x, g).numpy()
+
+
+def in_turns(
+    calls: dict[str, Callable[[], Any]], repeats: int, limit: float
+) -> dict[str, list[float]]:
+    """Return the seconds of the calls, after two of each that are not counted.
+
+    They take turns in an order that is drawn anew, since who comes after a large one starts late.
+    """
+    rng = np.random.default_rng(0)
+    for call in calls.values():
+        call()
+        call()
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    begin = time.perf_counter()
+    for turn in range(repeats):
+        if turn >= 5 and time.perf_counter() - begin > limit:
+            break
+        for name in rng.permutation(list(calls)):
+            call = calls[name]
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

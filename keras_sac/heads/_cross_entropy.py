@@ -1,0 +1,120 @@
+"""Cross-entropy on sparse probabilities: infinite where they are 0, so it is refused."""
+
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+_CLASSES = (
+    keras.losses.BinaryCrossentropy,
+    keras.losses.BinaryFocalCrossentropy,
+    keras.losses.CategoricalCrossentropy,
+    keras.losses.CategoricalFocalCrossentropy,
+    keras.losses.KLDivergence,
+    keras.losses.SparseCategoricalCrossentropy,
+)
+_FUNCTIONS = (
+    keras.losses.binary_crossentropy,
+    keras.losses.binary_focal_crossentropy,
+    keras.losses.categorical_crossentropy,
+    keras.losses.categorical_focal_crossentropy,
+    keras.losses.kl_divergence,
+    keras.losses.sparse_categorical_crossentropy,
+)
+# Every trainer of Keras, and any that overrides it, computes the loss in one of these. The last
+# comes first where a model was not trained yet, with the variables as they are: JAX empties them
+# later.
+_STEPS = ("train_step", "compute_loss_and_updates", "_symbolic_build")
+
+
+def refuse_cross_entropy() -> None:
+    """Raise an error if a model is just being trained by cross-entropy on a sparse head.
+
+    A sparse head is a layer, or has an activation, with the name of its loss in `loss_name`.
+
+    Raises:
+        ValueError: names the head, its loss, and the right one.
+    """
+    model = _in_training()
+    if model is None:
+        return
+    for head, loss in _heads(model):
+        right = getattr(head, "loss_name", None) or getattr(
+            getattr(head, "activation", None), "loss_name", None
+        )
+        if right is not None and is_cross_entropy(loss):
+            raise ValueError(
+                f"The model {model.name!r} is compiled with loss={_shown(loss)}, but its head "
+                f"{head.name!r} gives probabilities that are exactly 0, where cross-entropy is "
+                f"infinite. Train the logits with `keras_sac.{right}()`: "
+                "`logits = keras_sac.swap_head(model, 'linear')`, compile and fit those, then put "
+                "the head on again with `swap_head`."
+            )
+
+
+def is_cross_entropy(loss: Any) -> bool:
+    """Return whether a loss takes the logarithm of the probabilities."""
+    if isinstance(loss, str):
+        try:
+            loss = keras.losses.get(loss)
+        except ValueError:
+            return False
+    return isinstance(loss, _CLASSES) or any(loss is each for each in _FUNCTIONS)
+
+
+def _in_training() -> keras.Model | None:
+    """Return the model whose training step this call is a part of.
+
+    Neither layers nor functions are told which model they are in, nor does a model ask its layers
+    about the loss; the frames of the step are the only place where both meet.
+    """
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name in _STEPS:
+            model: Any = frame.f_locals.get("self")
+            if isinstance(model, keras.Model):
+                return model if model.compiled else None
+        frame = frame.f_back
+    return None
+
+
+def _heads(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, Any]]:
+    """Give the last layer of each output, where the graph tells it, with its loss."""
+    loss: Any = model.loss
+    for position, (name, head) in enumerate(output_layers(model).items()):
+        if isinstance(loss, dict):
+            own = loss.get(name)
+        elif isinstance(loss, list | tuple):
+            own = loss[position] if position < len(loss) else None
+        else:
+            own = loss
+        if own is not None:
+            yield head, own
+
+
+def output_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """Return the layers that make the outputs of a Functional or Sequential model, by name.
+
+    Empty for subclassed models; operations that are no layers are left out.
+    """
+    if isinstance(model, keras.Sequential):
+        names = [model.layers[-1].name] if model.layers else []
+    else:
+        names = getattr(model, "output_names", None) or []
+    layers = {layer.name: layer for layer in model.layers}
+    return {name: innermost(layers[name]) for name in names if name in layers}
+
+
+def innermost(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Return the last layer of a model with one output that is used as a layer; else the layer."""
+    if isinstance(layer, keras.Model):
+        inner = list(output_layers(layer).values())
+        if len(inner) == 1:
+            return inner[0]
+    return layer
+
+
+def _shown(loss: Any) -> str:
+    return repr(loss) if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)

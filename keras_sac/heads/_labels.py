@@ -1,0 +1,74 @@
+"""Labels as distributions over the classes, whichever way they are given."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sac import _backend
+
+
+def as_distribution(labels: Any, logits: Any, axis: int, smoothing: float) -> Any:
+    """Return the labels as a distribution over the classes.
+
+    `y <- (1 - smoothing) y + smoothing / classes`
+
+    Args:
+        labels: class numbers of the shape of `logits` without `axis`, or with 1 along it; or
+            distributions (one-hot or not) of the shape of `logits`.
+        logits: the tensor that they belong to.
+        axis: of the classes, not negative.
+        smoothing: in [0, 1].
+
+    Returns:
+        A tensor of the shape and dtype of `logits`. Class numbers out of range become NaN where
+        their values cannot be looked at.
+
+    Raises:
+        ValueError: if the shapes do not match, or a class number is out of range.
+    """
+    labels = ops.convert_to_tensor(labels)
+    shape, wanted = tuple(labels.shape), tuple(logits.shape)
+    classes = wanted[axis]
+    if classes is None:
+        raise ValueError(
+            f"The number of classes has to be known. Received: logits.shape={wanted}, axis={axis}"
+        )
+    without = wanted[:axis] + wanted[axis + 1 :]
+    if _fits(shape, wanted):
+        y = ops.cast(labels, logits.dtype)
+    elif _fits(shape, without):
+        y = _one_hot(labels, classes, axis, logits.dtype)
+    elif _fits(shape, (*wanted[:axis], 1, *wanted[axis + 1 :])):
+        y = _one_hot(ops.squeeze(labels, axis=axis), classes, axis, logits.dtype)
+    else:
+        raise ValueError(
+            f"Labels must be class numbers of shape {without} or distributions of shape {wanted}. "
+            f"Received: labels.shape={shape}, logits.shape={wanted}, axis={axis}"
+        )
+    if smoothing:
+        y = (1.0 - smoothing) * y + smoothing / classes
+    return y
+
+
+def _fits(shape: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        a is None or b is None or a == b for a, b in zip(shape, wanted, strict=True)
+    )
+
+
+def _one_hot(labels: Any, classes: int, axis: int, dtype: Any) -> Any:
+    labels = ops.cast(labels, "int32")
+    known = ops.logical_and(labels >= 0, labels < classes)
+    if not _backend.is_traced(labels):
+        values, fine = (ops.convert_to_numpy(t) for t in (labels, known))
+        if not np.all(fine):
+            raise ValueError(
+                f"Class numbers must be in [0, {classes}). Received: "
+                f"{sorted(set(values[~fine].tolist()))[:5]}. What has no class can be left out of "
+                "the mean by a `sample_weight` of 0, with any class number."
+            )
+    y = ops.one_hot(labels, classes, axis=axis, dtype=keras.backend.standardize_dtype(dtype))
+    # A compiled step cannot raise an error; its loss must not pass for one.
+    return ops.where(ops.expand_dims(known, axis), y, float("nan"))

@@ -1,0 +1,117 @@
+"""Which classes get a probability: the support, found exactly and without a sort.
+
+With `z` the logits below their maximum and `q` 1 (sparsemax) or 2 (entmax 1.5), a class has a
+positive probability where `z_i > tau`, and `tau` is the root of `f(tau) = sum_j max(z_j - tau, 0)^q
+- 1`. `f` is convex and decreases, so Newton's steps from a `tau` that is too small never pass the
+root; and `f` of some of the classes is below `f` of all, so their root is such a `tau`.
+"""
+
+from typing import Any
+
+from keras import ops
+
+from keras_sac._backend import relu, sign, total
+
+# Up to here all pairs of classes are compared at once: fewer operations than any search.
+FEW = 16
+# From here on most classes are ruled out by the maximum of the block that they are in.
+MANY = 512
+# Blocks that are searched.
+_SEARCHED = 16
+
+
+def among_few(r: Any, power: int) -> Any:
+    """Mark the support by comparing all pairs: `sum_j max(r_j - r_i, 0)^q < 1`.
+
+    Args:
+        r: `(..., n)`, the logits but for a constant; finite, or NaN throughout a row.
+        power: `q`.
+
+    Returns:
+        Boolean `(..., n)`. A row with NaN is marked throughout.
+    """
+    above = relu(r[..., None, :] - r[..., :, None])
+    # Not `<`: what is NaN has to reach the probabilities.
+    return ~(total(above if power == 1 else above * above)[..., 0] >= 1.0)
+
+
+def threshold(z: Any, power: int) -> Any:
+    """Return a `tau` with `z > tau` just in the support.
+
+    Args:
+        z: `(..., n)`, the logits below their maximum, which is 0; `-inf` is allowed.
+        power: `q`.
+
+    Returns:
+        `(..., 1)`; NaN where the row has a NaN.
+    """
+    n = z.shape[-1]
+    if n is None or n < MANY:
+        return _newton(z, _below(z), power, True)
+    leading = ops.shape(z)[:-1]
+    tau = _by_blocks(ops.reshape(z, (-1, n)), power)
+    return ops.reshape(tau, (*leading, 1))
+
+
+def _by_blocks(z: Any, power: int) -> Any:
+    """Search the blocks with the largest maxima, then all, unless the others are ruled out.
+
+    Args:
+        z: `(rows, n)`.
+        power: `q`.
+    """
+    n = z.shape[-1]
+    width = _block_width(n)
+    count = n // width
+    rows = ops.shape(z)[0]
+    whole = z if n % width == 0 else z[:, : count * width]
+    blocks = ops.reshape(whole, (-1, count, width))
+    largest, indices = ops.top_k(ops.max(blocks, axis=-1), _SEARCHED + 1)
+    first = ops.expand_dims(ops.arange(rows, dtype="int32") * count, 1)
+    chosen = ops.cast(indices[:, :_SEARCHED], "int32") + first
+    searched = ops.take(ops.reshape(blocks, (-1, width)), ops.reshape(chosen, (-1,)), axis=0)
+    searched = ops.reshape(searched, (-1, _SEARCHED * width))
+    if n % width:
+        searched = ops.concatenate([searched, z[:, count * width :]], axis=-1)
+    tau = _newton(searched, _below(searched), power, True)
+    return _newton(z, tau, power, ops.any(largest[:, _SEARCHED:] > tau))
+
+
+def _block_width(n: int) -> int:
+    """Return how many classes make a block: near `sqrt(n) / 2`, and at most 64.
+
+    One that divides `n`, where there is one, saves a copy.
+    """
+    aim = min(round(n**0.5 / 2), 64)
+    near = sorted(range(aim // 2, 2 * aim + 1), key=lambda width: abs(width - aim))
+    return next((width for width in near if n % width == 0), aim)
+
+
+def _below(z: Any) -> Any:
+    # The largest class has a probability of at most 1, so the threshold is at most 1 below it.
+    return ops.zeros_like(z[..., :1]) - 1.0
+
+
+def _newton(z: Any, tau: Any, power: int, is_open: Any) -> Any:
+    """Return the root of `f`, from a `tau` that is not above it; `tau` itself unless `is_open`."""
+    if power == 1:
+        # On the classes above `tau` `f` is linear: a step that leaves none behind was the last.
+        def step(tau: Any, before: Any, is_open: Any) -> tuple[Any, Any, Any]:
+            above = relu(z - tau)
+            count = total(sign(above))
+            sum_of = total(above)
+            return tau + (sum_of - 1.0) / count, count, ops.any(count < before)
+    else:
+        # The tolerance is for the search alone: `tau` is solved for exactly on the support.
+        tolerance = 1e-6 if "32" in str(z.dtype) else 1e-12
+
+        def step(tau: Any, before: Any, is_open: Any) -> tuple[Any, Any, Any]:
+            above = relu(z - tau)
+            sum_of = total(above)
+            excess = total(above * above) - 1.0
+            move = excess / (2.0 * sum_of)
+            return tau + move, before, ops.any(move > tolerance)
+
+    # Comparisons with NaN are false, so it ends whatever the logits are.
+    start = (tau, ops.full_like(tau, float("inf")), ops.convert_to_tensor(is_open))
+    return ops.while_loop(lambda tau, before, is_open: is_open, step, start)[0]

@@ -1,0 +1,166 @@
+"""`swap_head`: another head on a classifier that is trained already."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_sac.heads._cross_entropy import output_layers
+from keras_sac.heads._functions import entmax15, sparsemax
+from keras_sac.heads._layers import Entmax15, Sparsemax
+
+
+def _linear_layer(axis: int, **kwargs: Any) -> keras.layers.Layer:
+    return keras.layers.Activation("linear", **kwargs)
+
+
+# Name -> the activation of a layer with weights, and the layer that is nothing but the head.
+HEADS: dict[str, tuple[Callable[[Any], Any], Callable[..., keras.layers.Layer]]] = {
+    "sparsemax": (sparsemax, Sparsemax),
+    "entmax15": (entmax15, Entmax15),
+    "softmax": (keras.activations.softmax, keras.layers.Softmax),
+    "linear": (
+        keras.activations.linear,
+        lambda axis, **kw: keras.layers.Activation("linear", **kw),
+    ),
+}
+_KNOWN = (
+    *(activation for activation, _ in HEADS.values()),
+    keras.activations.sparsemax,
+    keras.activations.log_softmax,
+)
+_PLAIN = (Sparsemax, Entmax15, keras.layers.Softmax)
+
+
+def swap_head(
+    model: keras.Model, head: str = "sparsemax", *, layer: str | None = None
+) -> keras.Model:
+    """Return a model with the same weights and another head.
+
+    The head is what makes probabilities of logits: the activation of the last layer, or a last
+    layer of its own. `"linear"` takes it off, to train the logits with `SparsemaxLoss`; nothing is
+    trained here.
+
+    Args:
+        model: built Functional or Sequential classifier whose last layer has the activation
+            softmax, sparsemax, entmax15 or none, or is a layer of one of them. It is not changed.
+        head: `"sparsemax"`, `"entmax15"`, `"softmax"` or `"linear"`.
+        layer: name of the last layer, where the model has several outputs.
+
+    Returns:
+        A new model with copies of all weights; it is not compiled.
+
+    Raises:
+        ValueError: if the head is not one of those, the model is not built or no Functional or
+            Sequential one, or its last layer is no head over classes.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> from keras_sac import swap_head
+        >>> model = keras.Sequential(
+        ...     [keras.Input((4,)), keras.layers.Dense(3, activation="softmax", name="classes")]
+        ... )
+        >>> sparse = swap_head(model, "sparsemax")
+        >>> np.allclose(sparse.get_weights()[0], model.get_weights()[0])
+        True
+        >>> bool(keras.ops.any(sparse(9.0 * np.eye(4, dtype="float32")) == 0))
+        True
+    """
+    if head not in HEADS:
+        raise ValueError(
+            f"`head` must be one of {', '.join(map(repr, HEADS))}. Received: head={head!r}"
+        )
+    _check_model(model)
+    old = _head(model, layer)
+    _check_head(old)
+
+    def copy(each: keras.layers.Layer) -> keras.layers.Layer:
+        if each is old:
+            return _with_head(each, head)
+        if isinstance(each, keras.Model) and old in each._flatten_layers():
+            return _cloned(each, copy)
+        return type(each).from_config(each.get_config())
+
+    new = _cloned(model, copy)
+    if not new.built:
+        new.build(model.input_shape)
+    new.set_weights(model.get_weights())
+    return new
+
+
+def _cloned(
+    model: keras.Model, copy: Callable[[keras.layers.Layer], keras.layers.Layer]
+) -> keras.Model:
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(layer) is keras.layers.Activation:
+            # A graph keeps the mask that a `Softmax` was called with, even if that is None.
+            kwargs.pop("mask", None)
+        return layer(*args, **kwargs)
+
+    graph = not isinstance(model, keras.Sequential)
+    # Keras would compile the copy likewise, with a loss that belongs to the old head.
+    compiled, model.compiled = model.compiled, False
+    try:
+        return keras.models.clone_model(
+            model, clone_function=copy, call_function=call if graph else None
+        )
+    finally:
+        model.compiled = compiled
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, keras.Sequential | keras.Function) or not isinstance(
+        model, keras.Model
+    ):
+        raise ValueError(
+            "`swap_head` needs a Functional or Sequential model, whose graph tells which layer is "
+            f"the last. Received: {type(model).__name__}. In a subclassed model exchange the "
+            "activation in its `call`."
+        )
+    if not model.built or not model.layers:
+        raise ValueError(
+            f"The model {model.name!r} has no weights yet. Call it on a batch, or "
+            "`model.build(input_shape)`, first."
+        )
+
+
+def _head(model: keras.Model, name: str | None) -> keras.layers.Layer:
+    last = output_layers(model)
+    if name is not None:
+        if name not in last:
+            raise ValueError(
+                f"`layer` must be the name of a last layer: {', '.join(map(repr, last))}. "
+                f"Received: layer={name!r}"
+            )
+        return last[name]
+    if len(last) != 1:
+        raise ValueError(
+            f"The model {model.name!r} has {len(last)} outputs that are made by layers: "
+            f"{', '.join(map(repr, last)) or 'none'}. Name the one: `layer=...`."
+        )
+    return next(iter(last.values()))
+
+
+def _check_head(layer: keras.layers.Layer) -> None:
+    if isinstance(layer, _PLAIN):
+        return
+    activation = getattr(layer, "activation", None)
+    if any(activation is known for known in _KNOWN) or hasattr(activation, "loss_name"):
+        return
+    has = getattr(activation, "__name__", activation)
+    raise ValueError(
+        f"The last layer {layer.name!r} ({type(layer).__name__}) is no head over classes: expected "
+        f"the activation softmax, sparsemax, entmax15 or linear, or such a layer. Received: "
+        f"activation={has!r}. (A sigmoid head of one unit has no sparse counterpart: give it two.)"
+    )
+
+
+def _with_head(layer: keras.layers.Layer, head: str) -> keras.layers.Layer:
+    activation, plain = HEADS[head]
+    if isinstance(layer, _PLAIN) or type(layer) is keras.layers.Activation:
+        axis = getattr(layer, "axis", -1)
+        return plain(axis=axis, name=layer.name, dtype=layer.dtype_policy)
+    config = layer.get_config()
+    return type(layer).from_config(
+        {**config, "activation": keras.activations.serialize(activation)}
+    )

@@ -1,0 +1,51 @@
+"""Gradients on whichever backend the tests run."""
+
+import keras
+import numpy as np
+
+
+def vjp(function, x, upstream):
+    """Return `upstream^T df/dx` as NumPy, of a function of one tensor."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        leaf = torch.tensor(np.asarray(x), requires_grad=True)
+        function(leaf).backward(torch.tensor(np.asarray(upstream)))
+        return leaf.grad.numpy()
+    if backend == "jax":
+        import jax
+
+        # `fit` compiles, so this does too.
+        pull = jax.jit(lambda x, g: jax.vjp(function, x)[1](g)[0])
+        return np.asarray(pull(np.asarray(x), np.asarray(upstream)))
+    import tensorflow as tf
+
+    @tf.function
+    def pull(x, g):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+        return tape.gradient(y, x, output_gradients=g)
+
+    return pull(tf.constant(x), tf.constant(upstream)).numpy()
+
+
+def compiled(function):
+    """Compile a function of one tensor as `fit` would."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return jax.jit(function)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function)
+    return function
+
+
+def jacobian(function, x):
+    """Return the Jacobian of a function from a vector to a vector."""
+    rows = [vjp(function, x, unit) for unit in np.eye(len(x), dtype=x.dtype)]
+    return np.stack(rows)

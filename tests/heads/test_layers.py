@@ -1,0 +1,148 @@
+"""The layers `Sparsemax` and `Entmax15`, and the refusal of cross-entropy on them."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_sac import Entmax15, Sparsemax, SparsemaxLoss, entmax15, sparsemax
+from tests.heads import reference
+
+LAYERS = {"sparsemax": Sparsemax, "entmax15": Entmax15}
+
+
+@pytest.fixture(params=LAYERS)
+def name(request):
+    return request.param
+
+
+def numpy(tensor):
+    return np.asarray(ops.convert_to_numpy(tensor))
+
+
+def test_values_axis_and_config(name, rng):
+    x = rng.normal(size=(2, 5, 3)).astype("float32")
+    layer = LAYERS[name](axis=1, name="head")
+    np.testing.assert_allclose(numpy(layer(x)), reference.HEADS[name](x, 1), atol=1e-6)
+    again = LAYERS[name].from_config(layer.get_config())
+    assert (again.axis, again.name) == (1, "head")
+    assert layer.compute_output_shape((None, 5, 3)) == (None, 5, 3)
+    assert layer(keras.Input((5, 3))).shape == (None, 5, 3)
+
+
+def test_mask(name, rng):
+    x = rng.normal(size=(3, 6)).astype("float32")
+    mask = np.ones((3, 6), bool)
+    mask[0, :3] = mask[2] = False
+    p = numpy(LAYERS[name]()(x, mask=mask))
+    expected = reference.HEADS[name](np.where(mask, x, -np.inf)[:2])
+    np.testing.assert_allclose(p[:2], expected, atol=1e-6)
+    assert np.all(p[2] == 0)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(name, policy, rng):
+    x = rng.normal(size=(3, 40)).astype("float32")
+    mask = x < 1
+    for given in (None, mask):
+        p = LAYERS[name](dtype=policy)(x, mask=given)
+        assert keras.backend.standardize_dtype(p.dtype) == policy.removeprefix("mixed_")
+        expected = reference.HEADS[name](x if given is None else np.where(mask, x, -np.inf))
+        np.testing.assert_allclose(numpy(ops.cast(p, "float32")), expected, atol=0.02)
+
+
+def test_as_attention(rng):
+    """In the middle of a model it trains by whatever loss the model has."""
+    inputs = keras.Input((5, 4))
+    scores = keras.layers.Dense(1)(inputs)
+    weights = Sparsemax(axis=1)(scores)
+    outputs = keras.layers.Dense(3, activation="softmax")(
+        keras.layers.Flatten()(keras.layers.Multiply()([weights, inputs]))
+    )
+    model = keras.Model(inputs, outputs)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    before = numpy(model.layers[1].kernel).copy()
+    x, y = rng.normal(size=(32, 5, 4)).astype("float32"), rng.integers(0, 3, 32)
+    model.fit(x, y, epochs=2, verbose=0)
+    assert np.any(numpy(model.layers[1].kernel) != before)
+
+
+def functional(head):
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, head(inputs))
+
+
+def of_layer(kind):
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), kind()])
+
+
+def of_activation(kind):
+    function = {Sparsemax: sparsemax, Entmax15: entmax15}[kind]
+    return functional(keras.layers.Dense(3, activation=function))
+
+
+def nested(kind):
+    return keras.Sequential([keras.Input((4,)), of_layer(kind)])
+
+
+@pytest.mark.parametrize("make", [of_layer, of_activation, nested])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sparse_categorical_crossentropy",
+        keras.losses.sparse_categorical_crossentropy,
+        keras.losses.SparseCategoricalCrossentropy(),
+        ["sparse_categorical_crossentropy"],
+    ],
+)
+def test_cross_entropy_is_refused(name, make, loss):
+    model = make(LAYERS[name])
+    before = model.get_weights()
+    model.compile("sgd", loss)
+    x, y = np.ones((4, 4), "float32"), np.zeros(4, "int32")
+    with pytest.raises(ValueError, match=f"keras_sac.{LAYERS[name].__name__}Loss"):
+        model.fit(x, y, verbose=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert model.predict(x, verbose=0).shape == (4, 3)
+
+
+def test_cross_entropy_is_refused_for_the_output_that_has_the_head():
+    inputs = keras.Input((4,))
+    sparse = Sparsemax(name="sparse")(keras.layers.Dense(3)(inputs))
+    dense = keras.layers.Dense(3, activation="softmax", name="dense")(inputs)
+    model = keras.Model(inputs, {"sparse": sparse, "dense": dense})
+    x, y = np.ones((4, 4), "float32"), np.zeros(4, "int32")
+    one_hot = np.eye(3, dtype="float32")[y]
+    model.compile("sgd", {"sparse": "sparse_categorical_crossentropy", "dense": "mse"})
+    with pytest.raises(ValueError, match="its head 'sparse'"):
+        model.fit(x, {"sparse": y, "dense": one_hot}, verbose=0)
+    model.compile("sgd", {"sparse": "mse", "dense": "sparse_categorical_crossentropy"})
+    model.fit(x, {"sparse": one_hot, "dense": y}, verbose=0)
+
+
+def test_other_losses_and_logits_are_not():
+    x, y = np.ones((4, 4), "float32"), np.eye(3, dtype="float32")[[0, 1, 2, 0]]
+    model = of_layer(Sparsemax)
+    model.compile("sgd", "mse")
+    model.fit(x, y, verbose=0)
+    logits = functional(keras.layers.Dense(3))
+    logits.compile("sgd", SparsemaxLoss())
+    logits.fit(x, y, verbose=0)
+    softmax = functional(keras.layers.Dense(3, activation="softmax"))
+    softmax.compile("sgd", "categorical_crossentropy")
+    softmax.fit(x, y, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("axis", "x", "message"),
+    [
+        (1.5, np.zeros((2, 3), "float32"), "must be an integer. Received: axis=1.5"),
+        (2, np.zeros((2, 3), "float32"), r"must be in \[-2, 2\)"),
+        (-1, np.zeros((2, 3), "int32"), "needs floating-point logits"),
+        (-1, np.zeros((2, 0), "float32"), "needs at least one class"),
+    ],
+)
+def test_bad_input(name, axis, x, message):
+    with pytest.raises(ValueError, match=message):
+        LAYERS[name](axis=axis)(x)

@@ -1,0 +1,154 @@
+"""`swap_head`: the same weights under another head, and the model that was given as it was."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_sac import Entmax15, SACDense, Sparsemax, SparsemaxLoss, sparsemax, swap_head
+from tests.heads import reference
+
+
+def numpy(tensor):
+    return np.asarray(ops.convert_to_numpy(tensor))
+
+
+def dense():
+    return keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(5, activation="relu"),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def plain_layer():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, layers.Softmax()(layers.Dense(3)(layers.Dense(5)(inputs))))
+
+
+def activation_layer():
+    return keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Activation("softmax")])
+
+
+def logits():
+    inputs = keras.Input((4,))
+    hidden = layers.BatchNormalization()(layers.Dense(4)(inputs))
+    return keras.Model(inputs, layers.Dense(3)(layers.Add()([inputs, hidden])))
+
+
+def nested():
+    return keras.Sequential([keras.Input((4,)), layers.Dropout(0.5), dense()])
+
+
+def subspace():
+    return keras.Sequential(
+        [keras.Input((4,)), SACDense(3, "random", rank=2, seed=1, activation="softmax")]
+    )
+
+
+def keras_own():
+    return keras.Sequential(
+        [keras.Input((4,)), layers.Dense(3, activation=keras.activations.sparsemax)]
+    )
+
+
+MODELS = [dense, plain_layer, activation_layer, logits, nested, subspace, keras_own]
+
+
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("head", ["sparsemax", "entmax15", "softmax"])
+def test_outputs(make, head, rng, tmp_path):
+    model = make()
+    for variable in model.variables:
+        if variable.name == "moving_variance":
+            variable.assign(0.5 + rng.random(variable.shape))
+    x = rng.normal(size=(6, 4)).astype("float32")
+    before = [w.copy() for w in model.get_weights()]
+    z = swap_head(model, "linear").predict(x, verbose=0)
+    exact = {**reference.HEADS, "softmax": lambda z: numpy(keras.activations.softmax(z))}[head]
+    new = swap_head(model, head)
+    p = new.predict(x, verbose=0)
+    np.testing.assert_allclose(p, exact(z), atol=1e-6)
+    assert [w.name for w in new.weights] == [w.name for w in model.weights]
+    new.save(tmp_path / "new.keras")
+    loaded = keras.models.load_model(tmp_path / "new.keras")
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), p, atol=1e-7)
+    # A copy: what is done to it leaves the model alone.
+    new.set_weights([np.zeros_like(w) for w in before])
+    for old, kept in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, kept)
+    np.testing.assert_allclose(swap_head(swap_head(model, head), "linear").predict(x, verbose=0), z)
+
+
+def test_logits_are_trained_and_the_head_put_on(rng):
+    x = rng.normal(size=(300, 4)).astype("float32")
+    y = np.argmax(x @ rng.normal(size=(4, 3)), axis=1)
+    model = swap_head(dense(), "linear")
+    model.compile("adam", SparsemaxLoss(), metrics=["accuracy"])
+    model.fit(x, y, epochs=3, verbose=0)
+    classifier = swap_head(model, "sparsemax")
+    assert classifier.layers[-1].activation is sparsemax
+    p = classifier.predict(x, verbose=0)
+    np.testing.assert_array_equal(p.argmax(axis=1), model.predict(x, verbose=0).argmax(axis=1))
+    assert (p == 0).any()
+
+
+def test_the_copy_is_not_compiled(rng):
+    model = nested()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(rng.normal(size=(8, 4)), rng.integers(0, 3, 8), verbose=0)
+    assert not swap_head(model).compiled
+    assert model.compiled
+
+
+def test_layers_without_weights_become_layers():
+    assert isinstance(swap_head(plain_layer(), "sparsemax").layers[-1], Sparsemax)
+    assert isinstance(swap_head(activation_layer(), "entmax15").layers[-1], Entmax15)
+    model = keras.Sequential([keras.Input((3, 4)), layers.Dense(2), layers.Softmax(axis=1)])
+    assert swap_head(model, "sparsemax").layers[-1].axis == 1
+
+
+def test_several_outputs(rng):
+    inputs = keras.Input((4,))
+    a = layers.Dense(3, activation="softmax", name="a")(inputs)
+    b = layers.Dense(2, activation="softmax", name="b")(inputs)
+    model = keras.Model(inputs, [a, b])
+    x = rng.normal(size=(5, 4)).astype("float32")
+    with pytest.raises(ValueError, match="has 2 outputs that are made by layers: 'a', 'b'"):
+        swap_head(model)
+    with pytest.raises(ValueError, match="must be the name of a last layer: 'a', 'b'"):
+        swap_head(model, layer="c")
+    old, new = model.predict(x, verbose=0), swap_head(model, layer="b").predict(x, verbose=0)
+    np.testing.assert_array_equal(new[0], old[0])
+    assert np.any(new[1] != old[1])
+
+
+class Own(keras.Model):
+    def call(self, inputs):
+        return inputs
+
+
+@pytest.mark.parametrize(
+    ("model", "head", "message"),
+    [
+        (dense, "hardmax", "must be one of 'sparsemax', 'entmax15', 'softmax', 'linear'"),
+        (Own, "sparsemax", "needs a Functional or Sequential model"),
+        (lambda: layers.Dense(3), "sparsemax", "needs a Functional or Sequential model"),
+        (lambda: keras.Sequential([layers.Dense(3)]), "sparsemax", "has no weights yet"),
+        (
+            lambda: keras.Sequential([keras.Input((4,)), layers.Dense(1, activation="sigmoid")]),
+            "sparsemax",
+            "is no head over classes: .* Received: activation='sigmoid'",
+        ),
+        (
+            lambda: keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Flatten()]),
+            "sparsemax",
+            "is no head over classes: .* Received: activation=None",
+        ),
+    ],
+)
+def test_bad_input(model, head, message):
+    with pytest.raises(ValueError, match=message):
+        swap_head(model(), head)
