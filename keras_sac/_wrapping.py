@@ -1,6 +1,6 @@
 """An optimizer around another: what both kinds of ours, and any more, have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -23,20 +23,25 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner
 
-    def before_update(self, grads: list[Any], variables: Sequence[keras.Variable]) -> None:
-        """Look at the gradients, and the variables as they are.
+    def before_update(self, grads: list[Any], variables: Sequence[keras.Variable]) -> Any:
+        """Look at the gradients, the variables and the inner optimizer as they are.
 
         Args:
             grads: one for each variable; `None` where there is none.
             variables: in the same order.
+
+        Returns:
+            What `after_update` has to know of it: kept on `self`, a tensor of a traced step would
+            outlive its trace.
         """
 
-    def after_update(self, updated: Any) -> None:
+    def after_update(self, updated: Any, before: Any) -> None:
         """Change the variables that the inner optimizer has left.
 
         Args:
             updated: whether it changed them; boolean scalar tensor. It does not where it
                 accumulates gradients, or where they were not finite.
+            before: what `before_update` returned.
         """
 
     def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
@@ -50,11 +55,11 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
             with keras.name_scope(self.name):
                 self.build(trainable_variables)
         variables = trainable_variables or self._trainable_variables
-        self.before_update(list(grads), variables)
+        before = self.before_update(list(grads), variables)
         # Torch counts in place, and its compiler takes a sum with zero for the counter itself.
         expected = ops.add(self.inner_optimizer.iterations, 1)
         self.inner_optimizer.apply(grads, trainable_variables)
-        self.after_update(ops.equal(self.inner_optimizer.iterations, expected))
+        self.after_update(ops.equal(self.inner_optimizer.iterations, expected), before)
 
     def stateless_apply(
         self, optimizer_variables: Any, grads: Any, trainable_variables: Any
@@ -82,15 +87,15 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         own, weights, inner = self._variables, self._trainable_variables, self.inner_optimizer
         own_values = list(optimizer_variables[: len(own)])
         inner_values = list(optimizer_variables[len(own) :])
-        before = [*_pairs(weights, trainable_variables), *_pairs(inner.variables, inner_values)]
-        with keras.StatelessScope([*before, *_pairs(own, own_values)]) as scope:
-            self.before_update(list(grads), weights)
+        old = [*_pairs(weights, trainable_variables), *_pairs(inner.variables, inner_values)]
+        with keras.StatelessScope([*old, *_pairs(own, own_values)]) as scope:
+            before = self.before_update(list(grads), weights)
             expected = ops.add(inner.iterations, 1)
             own_values = [scope.get_current_value(v) for v in own]
         new_weights, inner_values = inner.stateless_apply(inner_values, grads, trainable_variables)
-        after = [*_pairs(weights, new_weights), *_pairs(inner.variables, inner_values)]
-        with keras.StatelessScope([*after, *_pairs(own, own_values)]) as scope:
-            self.after_update(ops.equal(inner.iterations, expected))
+        new = [*_pairs(weights, new_weights), *_pairs(inner.variables, inner_values)]
+        with keras.StatelessScope([*new, *_pairs(own, own_values)]) as scope:
+            self.after_update(ops.equal(inner.iterations, expected), before)
             new_weights = [scope.get_current_value(v) for v in weights]
             return new_weights, [scope.get_current_value(v) for v in self.variables]
 
@@ -144,21 +149,56 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         """Scale the loss as the inner optimizer asks for."""
         return self.inner_optimizer.scale_loss(loss)
 
+    def check_same(self, variables: Sequence[keras.Variable]) -> None:
+        """Raise `ValueError` if it was built for others than these variables."""
+        known = self._trainable_variables
+        if len(known) == len(variables) and all(
+            a is b for a, b in zip(known, variables, strict=True)
+        ):
+            return
+        name = type(self).__name__
+        raise ValueError(
+            f"This `{name}` was built for other variables: {[v.path for v in known]}; received "
+            f"{[v.path for v in variables]}. What it knows belongs to those, so make a new one: "
+            f"`{name}.from_config(optimizer.get_config())`."
+        )
+
+
+class Opaque:
+    """Holds a value out of sight: an optimizer tracks the variables of a list as its own."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+
+def nested(optimizer: keras.optimizers.Optimizer) -> Iterator[keras.optimizers.Optimizer]:
+    """Go through an optimizer and those inside it, from the outermost on."""
+    yield optimizer
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+        yield optimizer
+
+
+def value_of(variable: keras.Variable) -> Any:
+    """Return the value of a variable, to calculate with in an optimizer."""
+    # Torch would record the steps of the optimizer for a gradient.
+    return ops.stop_gradient(ops.convert_to_tensor(variable))
+
 
 def unscaled(optimizer: keras.optimizers.Optimizer, gradients: list[Any]) -> list[Any]:
     """Return the gradients of the loss, from those of the loss as the optimizer scales it."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return [ops.divide(g, ops.cast(optimizer.dynamic_scale, g.dtype)) for g in gradients]
+    for each in nested(optimizer):
+        if isinstance(each, keras.optimizers.LossScaleOptimizer):
+            return [ops.divide(g, ops.cast(each.dynamic_scale, g.dtype)) for g in gradients]
     factor = optimizer.loss_scale_factor
     return gradients if factor is None else [ops.divide(g, factor) for g in gradients]
 
 
 def averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable] | None:
     """Return the moving averages of the weights that an optimizer keeps, if it keeps any."""
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
+    *_, innermost = nested(optimizer)
     # `SwapEMAWeights` reads the same attribute: there is no public one.
-    return optimizer._model_variables_moving_average if optimizer.use_ema else None
+    return innermost._model_variables_moving_average if innermost.use_ema else None
 
 
 def portable_config(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sac.pruning._arguments import integer, share
+from keras_sac._arguments import integer, share
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_sac import _backend
+from keras_sac._table import table
 from keras_sac.pruning._optimizer import PruningOptimizer
-from keras_sac.pruning._table import table
 
 if TYPE_CHECKING:
     import pandas as pd

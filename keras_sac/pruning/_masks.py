@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_sac import _backend
+from keras_sac._wrapping import value_of
 from keras_sac.pruning._criteria import Criterion
 from keras_sac.pruning._schedules import identity
 from keras_sac.pruning._scope import masks as masks_in_scope
@@ -109,7 +110,7 @@ class Masks:
             old = {slot: ops.convert_to_tensor(v) for slot, v in member.state.items()}
             dtype = _slot_dtype(member.variable)
             # In half precision a squared gradient is zero.
-            weight, gradient = (ops.cast(t, dtype) for t in (_value(member.variable), gradient))
+            weight, gradient = (ops.cast(t, dtype) for t in (value_of(member.variable), gradient))
             new = self._criterion.observe(weight, gradient, old)
             # A batch whose gradients overflowed must not spoil the average for ever.
             sound = {s: ops.where(ops.isfinite(new[s]), new[s], old[s]) for s in old}
@@ -129,7 +130,7 @@ class Masks:
                 continue
             due, sparsity = schedule(step)
             old = [ops.convert_to_tensor(member.mask) for member in members]
-            weights = [_value(member.variable) for member in members]
+            weights = [value_of(member.variable) for member in members]
             new = ops.cond(
                 ops.logical_and(due, updated),
                 lambda m=members, w=weights, s=sparsity: self._refreshed(m, w, s),
@@ -184,11 +185,6 @@ def _check_has_values(variable: keras.Variable) -> None:
             "batch. Build the model before `fit`: begin it with `keras.Input`, call "
             "`model.build(input_shape)`, or call it on a batch. Or let the schedule begin later."
         )
-
-
-def _value(variable: keras.Variable) -> Any:
-    # Torch would record the steps of the pruning for a gradient.
-    return ops.stop_gradient(ops.convert_to_tensor(variable))
 
 
 def _slot_dtype(variable: keras.Variable) -> str:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from keras_sac.pruning._kernels import Kernel, describe
-from keras_sac.pruning._table import table
+from keras_sac._table import table
+from keras_sac._targets import kernels_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,30 +81,6 @@ def filter_sparsity(model: keras.Model) -> "pd.DataFrame":
             }
         )
     return _with_total(rows, "zero_filters", "filters")
-
-
-def kernels_of(model: keras.Model) -> list[tuple[keras.Variable, Kernel]]:
-    """Return the kernels of a model that pruning knows, with their variables."""
-    described = describe(check_model(model).weights, [model])
-    pairs = [(v, k) for v, k in zip(model.weights, described, strict=True) if k.obstacle is None]
-    if not pairs:
-        raise ValueError(
-            f"The model {model.name!r} has no kernel. Received the variables: "
-            + ("; ".join(f"{k.path} {k.shape}: {k.obstacle}" for k in described) or "none")
-        )
-    return pairs
-
-
-def check_model(model: keras.Model) -> keras.Model:
-    """Return the model if it is a built one."""
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"Expected a `keras.Model`. Received: {type(model).__name__}")
-    if not model.built:
-        raise ValueError(
-            f"The model {model.name!r} has no weights yet. Call it on a batch, or "
-            "`model.build(input_shape)`, first."
-        )
-    return model
 
 
 def _with_total(rows: list[dict], part: str, whole: str) -> "pd.DataFrame":

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_sac.pruning._arguments import integer
-from keras_sac.pruning._kernels import Kernel
+from keras_sac._arguments import integer
+from keras_sac._targets import Kernel
 from keras_sac.pruning._patterns import Pattern
 
 

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_sac import _backend
-from keras_sac.pruning._arguments import integer, share
+from keras_sac._arguments import integer, share
 from keras_sac.pruning._criteria import Criterion
 
 

@@ -1,6 +1,5 @@
 """Pruning at once, of a model that is trained already."""
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sac._arguments import at_least_zero
+from keras_sac._targets import check_model
 from keras_sac.pruning import _measure
 from keras_sac.pruning._criteria import Criterion
 from keras_sac.pruning._lookup import get_criterion, get_pattern, get_scope
@@ -47,7 +48,7 @@ def prune_by_threshold(
         >>> float(prune_by_threshold(model, 0.05)["sparsity"].iloc[-1])
         0.5
     """
-    _check_threshold(threshold)
+    at_least_zero("threshold", threshold)
     _mask(model, targets, lambda choice, values: np.abs(values) >= threshold)
     return _measure.sparsity(model)
 
@@ -81,7 +82,7 @@ def prune_filters_by_norm(
     Reference:
         Li et al., "Pruning filters for efficient ConvNets", 2017, https://arxiv.org/abs/1608.08710
     """
-    _check_threshold(threshold)
+    at_least_zero("threshold", threshold)
     if norm not in ("l1", "l2"):
         raise ValueError(f'`norm` must be "l1" or "l2". Received: norm={norm!r}')
     order = 1 if norm == "l1" else 2
@@ -171,7 +172,7 @@ def _mask(
 
 
 def _choices(model: keras.Model, targets: Any, pattern: Pattern) -> list[Choice]:
-    variables = _measure.check_model(model).weights
+    variables = check_model(model).weights
     return choose(variables, as_targets(targets), None, pattern, [model])[0]
 
 
@@ -194,8 +195,3 @@ def _assign(choices: list[Choice], masks: list[np.ndarray]) -> None:
     for choice, mask in zip(choices, masks, strict=True):
         values = np.asarray(ops.convert_to_numpy(choice.variable))
         choice.variable.assign(np.where(mask, values, np.zeros((), values.dtype)))
-
-
-def _check_threshold(threshold: float) -> None:
-    if isinstance(threshold, bool) or not (threshold >= 0 and math.isfinite(threshold)):
-        raise ValueError(f"`threshold` must be a number >= 0. Received: threshold={threshold!r}")

@@ -8,7 +8,14 @@ import numpy as np
 from keras import ops
 
 from keras_sac import _backend
-from keras_sac._wrapping import WrappingOptimizer, averages, portable_config, unscaled
+from keras_sac._wrapping import (
+    Opaque,
+    WrappingOptimizer,
+    averages,
+    nested,
+    portable_config,
+    unscaled,
+)
 from keras_sac.pruning._criteria import Criterion
 from keras_sac.pruning._lookup import get_criterion, get_pattern, get_scope
 from keras_sac.pruning._masks import Masks
@@ -86,7 +93,7 @@ class PruningOptimizer(WrappingOptimizer):
         scope: str = "layer",
         name: str | None = None,
     ):
-        if isinstance(inner_optimizer, PruningOptimizer):
+        if any(isinstance(inner, PruningOptimizer) for inner in nested(inner_optimizer)):
             raise ValueError(
                 "A `PruningOptimizer` cannot be inside another. To prune in two ways, give one of "
                 "them a list of `Target`s, each with its schedule and pattern."
@@ -101,8 +108,7 @@ class PruningOptimizer(WrappingOptimizer):
         super().__init__(inner_optimizer, name=name)
         self.schedule = schedule
         self.criterion, self.pattern, self.scope = parts
-        # In an object of its own: the optimizer would track the variables of a list as its own.
-        self._targets = _Opaque(chosen)
+        self._targets = Opaque(chosen)
         self._masks: Masks | None = None
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -117,13 +123,13 @@ class PruningOptimizer(WrappingOptimizer):
         """
         variables = list(variables)
         if self._masks is not None:
-            self._check_same(variables)
+            self.check_same(variables)
             return
         choices, skipped = choose(variables, self._targets.value, self.schedule, self.pattern)
         # First, since it may fail: the optimizer is then as it was.
         self._masks = Masks(choices, self.criterion, self.scope, self._make_variable)
         super().build(variables)
-        self._skipped = _Opaque(skipped)
+        self._skipped = Opaque(skipped)
         if not self.inner_optimizer.built:
             self.inner_optimizer.build(variables)
         with _backend.eagerly():
@@ -143,7 +149,7 @@ class PruningOptimizer(WrappingOptimizer):
         whole = unscaled(self.inner_optimizer, _backend.sum_over_replicas(list(seen.values())))
         masks.observe(dict(zip(seen, whole, strict=True)))
 
-    def after_update(self, updated: Any) -> None:
+    def after_update(self, updated: Any, before: Any) -> None:
         """Refresh the masks if that is due, and put them on."""
         masks = self._built_masks()
         step = ops.add(self._iterations, ops.cast(updated, self._iterations.dtype))
@@ -227,22 +233,3 @@ class PruningOptimizer(WrappingOptimizer):
                 "start of `fit` or by `optimizer.build(model.trainable_variables)`."
             )
         return self._masks
-
-    def _check_same(self, variables: list[keras.Variable]) -> None:
-        known = self._trainable_variables
-        if len(known) == len(variables) and all(
-            a is b for a, b in zip(known, variables, strict=True)
-        ):
-            return
-        raise ValueError(
-            "This `PruningOptimizer` was built for other variables: "
-            f"{[v.path for v in known]}; received {[v.path for v in variables]}. Its masks belong "
-            "to those, so make a new one: `PruningOptimizer.from_config(optimizer.get_config())`."
-        )
-
-
-class _Opaque:
-    """Holds a value out of sight of the tracking of variables."""
-
-    def __init__(self, value: Any):
-        self.value = value

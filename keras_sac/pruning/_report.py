@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import keras
-import numpy as np
 
+from keras_sac._table import table
+from keras_sac._targets import rows
 from keras_sac.pruning._masks import Masks
-from keras_sac.pruning._table import table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,25 +27,17 @@ def report(
         A table with the columns `path`, `shape`, `weights`, `pruned`, `reason`, `schedule`,
         `pattern`, `sparsity` and `mask_bytes`.
     """
-    members = {id(member.variable): member for member in masks.members}
-    rows = []
-    for variable in variables:
-        member = members.get(id(variable))
-        values = keras.ops.convert_to_numpy(variable)
-        rows.append(
-            {
-                "path": variable.path,
-                "shape": tuple(int(extent) for extent in variable.shape),
-                "weights": values.size,
-                "pruned": member is not None,
-                "reason": "" if member else skipped[variable.path],
-                "schedule": _text(member.choice.schedule) if member else "",
-                "pattern": _text(member.choice.pattern) if member else "",
-                "sparsity": 1.0 - np.count_nonzero(values) / values.size,
-                "mask_bytes": values.size if member else 0,
-            }
-        )
-    return table(rows)
+    details = {
+        id(member.variable): {
+            "schedule": _text(member.choice.schedule),
+            "pattern": _text(member.choice.pattern),
+        }
+        for member in masks.members
+    }
+    found = table(rows(variables, skipped, details, done="pruned"))
+    # A byte a weight.
+    found["mask_bytes"] = found["weights"].where(found["pruned"], 0)
+    return found
 
 
 def _text(part: object) -> str:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sac.pruning._kernels import Kernel
+from keras_sac._targets import Kernel
 from keras_sac.pruning._patterns import Pattern
 from keras_sac.pruning._selection import kept
 

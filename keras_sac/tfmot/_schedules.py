@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_sac import pruning
-from keras_sac.pruning._arguments import share
+from keras_sac._arguments import share
 
 
 class PruningSchedule(abc.ABC):

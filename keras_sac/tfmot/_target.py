@@ -6,8 +6,7 @@ from typing import Any
 import keras
 
 from keras_sac import pruning
-from keras_sac.pruning._kernels import Kernel
-from keras_sac.pruning._places import found, place
+from keras_sac._targets import Kernel, found, place
 from keras_sac.pruning._schedules import identity
 from keras_sac.tfmot._marks import Mark, Marked, check, mark_of, marked_layers
 

@@ -9,6 +9,7 @@ from keras_sac.pruning import Block, Target
 from tests.pruning.problem import data, fitted, model, zeros
 
 SGD = keras.optimizers.SGD
+LossScale = keras.optimizers.LossScaleOptimizer
 
 
 def schedule():
@@ -42,10 +43,11 @@ def test_built_for_other_variables():
         ({"criterion": "size"}, "criterion"),
         ({"pattern": "3:4"}, "pattern"),
         ({"scope": "model"}, "scope"),
-        ({"targets": []}, "would prune nothing"),
+        ({"targets": []}, "would choose nothing"),
         ({"targets": 3}, "A target is"),
         ({"targets": "("}, "regular expression"),
         ({"inner_optimizer": PruningOptimizer("sgd", None)}, "cannot be inside another"),
+        ({"inner_optimizer": LossScale(PruningOptimizer("sgd", None))}, "cannot be inside another"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 
-from keras_sac.pruning import PolynomialDecay, PruningOptimizer
+from keras_sac import PolynomialDecay, ProximalL1, PruningOptimizer
 
+PROXIMAL = {"weights": {"strength": 0.05}, "filters": {"strength": 0.1, "group": "filters"}}
 BATCH = 8
 STEPS = 40
 
@@ -30,7 +31,12 @@ def model():
 
 
 def optimizer(criterion="magnitude"):
-    """SGD, whose result does not hang on the last digit of a gradient, and a schedule."""
+    """SGD, whose result does not hang on the last digit of a gradient, and what is around it.
+
+    `criterion` is one of pruning, or `"filters"` or `"weights"`: what `ProximalL1` thresholds.
+    """
+    if criterion in PROXIMAL:
+        return ProximalL1(keras.optimizers.SGD(0.05), **PROXIMAL[criterion])
     schedule = PolynomialDecay(0.5, 0.8, begin_step=0, end_step=38, frequency=5)
     return PruningOptimizer(keras.optimizers.SGD(0.05), schedule, criterion=criterion)
 
@@ -43,7 +49,12 @@ def loss():
 def alone(criterion="magnitude"):
     """Masks and weights after a `fit` on one device, by the names that a result has."""
     trained = fitted(model(), optimizer(criterion))
-    return named("alone", trained.optimizer.masks.values(), trained.get_weights())
+    return named("alone", masks_of(trained.optimizer), trained.get_weights())
+
+
+def masks_of(optimizer):
+    """The masks of an optimizer that prunes."""
+    return optimizer.masks.values() if isinstance(optimizer, PruningOptimizer) else []
 
 
 def fitted(built, optimizer):

@@ -29,7 +29,7 @@ def train(rank: int, folder: str, criterion: str) -> None:
         gradients = [v.value.grad for v in model.trainable_variables]
         with torch.no_grad():
             optimizer.apply(gradients, model.trainable_variables)
-    masks = optimizer.masks.values()
+    masks = common.masks_of(optimizer)
     np.savez(f"{folder}/{rank}.npz", **common.named(f"replica{rank}", masks, model.get_weights()))
     torch.distributed.barrier()
     # No teardown: torch 2.13 takes the process group down with the interpreter locked, while a

@@ -1,11 +1,11 @@
-"""What is known of a variable: its axes, found by trying, and whether it is pruned by default."""
+"""What is known of a variable: its axes, found by trying, and whether it is a kernel."""
 
 import keras
 import numpy as np
 import pytest
 
+from keras_sac._targets import describe
 from keras_sac.layers import SACDense
-from keras_sac.pruning._kernels import describe
 from tests.pruning.reference import numpy
 
 L = keras.layers
@@ -92,7 +92,7 @@ def test_the_inputs_of_attention_are_the_axis_that_it_sums_over(known, use_bias)
     assert described["attention_output"].input_axis in (0, 1)
 
 
-PRUNED = [
+KERNELS = [
     (lambda: built(L.Dense(3), 4), {"kernel"}),
     (lambda: built(L.Embedding(9, 4), 5), {"embeddings"}),
     (lambda: built(L.LSTM(3), 5, 4), {"kernel", "recurrent_kernel"}),
@@ -114,8 +114,8 @@ PRUNED = [
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["layer", "variables"])
-@pytest.mark.parametrize(("make", "expected"), PRUNED)
-def test_what_is_pruned_by_default(make, expected, known):
+@pytest.mark.parametrize(("make", "expected"), KERNELS)
+def test_what_is_a_kernel(make, expected, known):
     layer = make()
     described = describe(layer.trainable_variables, [layer] if known else [])
     assert {d.path.rsplit("/", 1)[-1] for d in described if d.obstacle is None} == expected
@@ -134,7 +134,7 @@ def test_each_obstacle_says_why():
     assert "depthwise" in reasons["dw/kernel"].obstacle
     assert "bias" in reasons["dw/bias"].obstacle
     assert "normalisation" in reasons["norm/gamma"].obstacle
-    assert "names pruned by default" in reasons["act/alpha"].obstacle
+    assert "names of kernels" in reasons["act/alpha"].obstacle
     # What is merely unknown may be picked; what is unsuited only by itself.
     assert [d.unsuited for d in reasons.values()] == [True, True, True, True, False]
 

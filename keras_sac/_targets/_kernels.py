@@ -1,4 +1,4 @@
-"""What is known of a variable that may be pruned: its axes, and whether it should be."""
+"""What is known of a variable: its axes, and whether it is a kernel."""
 
 import dataclasses
 import re
@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-PRUNED_BY_DEFAULT = ("kernel", "embeddings", "recurrent_kernel", "pointwise_kernel", "learner")
+KERNEL_NAMES = ("kernel", "embeddings", "recurrent_kernel", "pointwise_kernel", "learner")
 
-_NEVER_PRUNED = ("bias", "gamma", "beta", "scale")
+_NEVER = ("bias", "gamma", "beta", "scale")
 _DEPTHWISE_NAME = re.compile(r"depthwise|(^|[_/])dw(conv)?([_/\d]|$)")
 _TRANSPOSED = (
     keras.layers.Conv1DTranspose,
@@ -20,7 +20,7 @@ _TRANSPOSED = (
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """A trainable variable, as pruning sees it.
+    """A variable, as those see it who make kernels sparse.
 
     Attributes:
         index: position among the variables of the optimizer.
@@ -28,7 +28,7 @@ class Kernel:
         shape: of the variable.
         output_axis: the axis of the output channels.
         input_axis: the axis of the input channels.
-        obstacle: why it is not pruned by default, or `None` if it is.
+        obstacle: why it is no kernel, so not chosen by default; `None` if it is one.
         unsuited: whether the obstacle also holds where a layer, a regex or a callable picks it.
     """
 
@@ -58,7 +58,7 @@ def describe(
     certain; else the bias next to the kernel tells a transposed or a depthwise convolution.
 
     Args:
-        variables: the trainable variables of a model.
+        variables: of a model.
         layers: layers whose variables may be among them.
 
     Returns:
@@ -137,15 +137,15 @@ def _obstacle(
     layer_path, _, name = path.rpartition("/")
     if len(shape) < 2:
         return "fewer than two axes (a bias, or the scale of a normalisation)", True
-    if name in _NEVER_PRUNED:
+    if name in _NEVER:
         return "a bias, or the scale of a normalisation", True
     depthwise = "depthwise" in name or (
         name == "kernel" and len(shape) >= 3 and _is_depthwise(shape, layer_path, owner, bias)
     )
     if depthwise:
         return "a depthwise kernel, or one of a single filter", True
-    if name not in PRUNED_BY_DEFAULT:
-        return f"not one of the names pruned by default ({', '.join(PRUNED_BY_DEFAULT)})", False
+    if name not in KERNEL_NAMES:
+        return f"not one of the names of kernels ({', '.join(KERNEL_NAMES)})", False
     return None, False
 
 

@@ -24,6 +24,14 @@ def share(name: str, value: Any) -> float:
     return float(number)
 
 
+def at_least_zero(name: str, value: Any) -> float:
+    """Return `value` as a finite number of at least 0."""
+    number = _number(value)
+    if not (number >= 0 and math.isfinite(number)):
+        raise ValueError(f"`{name}` must be a number >= 0. Received: {name}={value!r}")
+    return float(number)
+
+
 def _number(value: Any) -> Any:
     # NaN compares false, so what is no number is out of every range.
     return value if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan

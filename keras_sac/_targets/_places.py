@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from keras_sac.pruning._kernels import Kernel
+from keras_sac._targets._kernels import Kernel
 
 
 def place(index: int, path: str, shape: Sequence[int]) -> list[Any]:
