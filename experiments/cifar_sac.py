@@ -18,7 +18,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from harness import datasets
 from harness.command import run_command
-from harness.errors import ExperimentError
 from harness.options import Defaults, Options
 from harness.plans import Recipe, Row
 from harness.session import Experiment, draw_bases, report, run_missing, selected
@@ -106,12 +105,7 @@ def compare(options: Options) -> None:
     rows = make_rows(setup)
     selected(rows, options.runs)
     dataset = datasets.load(options.dataset, options.data_dir).limited(options.limit)
-    training = len(dataset.x_train) * (1 - options.validation_fraction)
-    if training <= max(setup.ranks):
-        raise ExperimentError(
-            f"{training:.0f} samples are left to train on: a basis of rank {max(setup.ranks)} "
-            "needs more. Raise --limit."
-        )
+    options.check_rank(len(dataset.x_train), max(setup.ranks))
     experiment = Experiment(
         NAME,
         options,

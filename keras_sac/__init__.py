@@ -1,7 +1,17 @@
 """Small networks for Keras 3: layers trained inside a data-derived subspace, and pruning."""
 
-from keras_sac import analysis, bases, layers, pruning, tfmot
+from keras_sac import analysis, bases, heads, layers, pruning, regularization, tfmot
 from keras_sac._version import __version__
+from keras_sac.analysis import activation_sparsity
+from keras_sac.heads import (
+    Entmax15,
+    Entmax15Loss,
+    Sparsemax,
+    SparsemaxLoss,
+    entmax15,
+    sparsemax,
+    swap_head,
+)
 from keras_sac.layers import (
     BasisFinetuning,
     SACConv1D,
@@ -22,28 +32,41 @@ from keras_sac.pruning import (
     prune_to_sparsity,
     sparsity,
 )
+from keras_sac.regularization import ProximalL1, add_kernel_l1
 
 __all__ = [
     "BasisFinetuning",
     "ConstantSparsity",
+    "Entmax15",
+    "Entmax15Loss",
     "PolynomialDecay",
+    "ProximalL1",
     "PruningOptimizer",
     "SACConv1D",
     "SACConv2D",
     "SACConv3D",
     "SACDense",
     "SACEinsumDense",
+    "Sparsemax",
+    "SparsemaxLoss",
     "SparsityLogger",
     "__version__",
+    "activation_sparsity",
+    "add_kernel_l1",
     "analysis",
     "bases",
+    "entmax15",
     "filter_sparsity",
+    "heads",
     "layers",
     "precompute_projection",
     "prune_by_threshold",
     "prune_filters_by_norm",
     "prune_to_sparsity",
     "pruning",
+    "regularization",
+    "sparsemax",
     "sparsity",
+    "swap_head",
     "tfmot",
 ]

@@ -104,6 +104,23 @@ class Options:
             )
         return recipe
 
+    def check_rank(self, samples: int, rank: int) -> None:
+        """Refuse a basis of more columns than there are samples to compute it from.
+
+        Args:
+            samples: Of the training set, the validation part included.
+            rank: The largest that is asked for.
+
+        Raises:
+            ExperimentError: Too few samples are left to train on.
+        """
+        training = samples * (1 - self.validation_fraction)
+        if training <= rank:
+            raise ExperimentError(
+                f"{training:.0f} samples are left to train on: a basis of rank {rank} needs more. "
+                "Raise --limit."
+            )
+
     def folder(self, experiment: str) -> Path:
         """Return where the results go."""
         if self.output_dir is not None:

@@ -1,6 +1,7 @@
 """What is trained: a recipe, what the rows of a seed share, and what each row makes of it."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -82,13 +83,22 @@ class Trial:
             self._shared[key] = make()
         return self._shared[key]
 
+    def timed(self, key: str, make: Callable[[], Any]) -> tuple[Any, float]:
+        """Return what `shared` returns, and the seconds that it took to make."""
+
+        def timed() -> tuple[Any, float]:
+            start = time.perf_counter()
+            return make(), time.perf_counter() - start
+
+        return self.shared(key, timed)
+
 
 @dataclasses.dataclass
 class Plan:
     """What a row trains.
 
     Args:
-        model: The built model, which is evaluated and counted; one output a class.
+        model: The built model, which is evaluated; one output a class.
         callbacks: For `fit`.
         optimizer: Instead of the recipe's.
         loss: Of integer labels and the model's outputs.
@@ -101,6 +111,8 @@ class Plan:
             `"sparsity"` is among them, only epochs as sparse as the last may be chosen.
         fit: Trains instead of Keras' `fit`, and tells the evaluation of each epoch.
         finish: Called after the training with the weights of the chosen epoch; returns more facts.
+        measured: What is counted and timed where that is another model, such as one with a head
+            that makes probabilities; `finish` may set it.
     """
 
     model: keras.Model
@@ -114,6 +126,7 @@ class Plan:
     measures: dict[str, Callable[[], float]] = dataclasses.field(default_factory=dict)
     fit: "Callable[[EpochEvaluation], None] | None" = None
     finish: Callable[[list[np.ndarray]], dict[str, Any]] | None = None
+    measured: keras.Model | None = None
 
 
 @dataclasses.dataclass(frozen=True)

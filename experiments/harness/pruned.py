@@ -56,7 +56,7 @@ def build_gradual(
     """Prune by magnitude while training from the initial weights."""
     begin = trial.recipe.steps(len(trial.split.x_train)) if delayed else 0
     wanted = schedule(final, steps_of(trial), frequency, begin=begin)
-    return _scheduled(trial, network(trial, padding), wanted, "magnitude", scope=scope)
+    return scheduled(trial, network(trial, padding), wanted, "magnitude", scope=scope)
 
 
 def build_criterion(
@@ -73,7 +73,7 @@ def build_criterion(
         "random": pruning.Random(trial.seed),
         "obs": pruning.OBS(block_size=OBS_BLOCK),
     }
-    return _scheduled(trial, model, wanted, rules.get(criterion, criterion), recipe)
+    return scheduled(trial, model, wanted, rules.get(criterion, criterion), recipe)
 
 
 def _trained(trial: Trial, padding: str) -> keras.Model:
@@ -84,14 +84,26 @@ def _trained(trial: Trial, padding: str) -> keras.Model:
     return model
 
 
-def _scheduled(
+def scheduled(
     trial: Trial,
     model: keras.Model,
     wanted: pruning.PolynomialDecay,
-    criterion: Any,
+    criterion: Any = "magnitude",
     recipe: Recipe | None = None,
     scope: str = "layer",
+    **variant: Any,
 ) -> Plan:
+    """Plan a training in which a model is pruned by a schedule.
+
+    Args:
+        trial: Of the row.
+        model: Of the row.
+        wanted: When, and to which sparsity.
+        criterion: Which weights go first.
+        recipe: Instead of the trial's.
+        scope: Whether each kernel is pruned by itself (`"layer"`).
+        variant: Other arguments of `Plan`.
+    """
     inner = (recipe or trial.recipe).optimizer()
     logger = pruning.SparsityLogger(max(wanted.frequency // 2, 1))
     return plan(
@@ -102,6 +114,7 @@ def _scheduled(
         callbacks=[logger],
         facts={"schedule": wanted.get_config()},
         finish=lambda _: {**zeros(model), "trace": _trace(logger)},
+        **variant,
     )
 
 

@@ -12,21 +12,11 @@ HIDDEN_UNITS = 512
 
 
 def _moments(trial: Trial) -> bases.Moments:
-    return _timed(trial, "moments", lambda: _make_moments(trial))[0]
+    return trial.timed("moments", lambda: _make_moments(trial))[0]
 
 
 def _make_moments(trial):
     return bases.Moments.from_data(trial.split.x_train, trial.split.y_train)
-
-
-def _timed(trial, key, make):
-    """Return what `make()` returned for this seed, and the seconds that it took."""
-
-    def timed():
-        start = time.perf_counter()
-        return make(), time.perf_counter() - start
-
-    return trial.shared(key, timed)
 
 
 # Kind of basis -> (what it is, how it is made from the trial and the rank). The bases that need no
@@ -77,8 +67,8 @@ def build_sac(
     trial: Trial, kind: str, rank: int, *, finetuned: bool = False, precomputed: bool = False
 ) -> Plan:
     """Build the network whose first layer works in a basis."""
-    moments_seconds = _timed(trial, "moments", lambda: _make_moments(trial))[1]
-    basis, basis_seconds = _timed(trial, f"{kind}-{rank}", lambda: KINDS[kind][1](trial, rank))
+    moments_seconds = trial.timed("moments", lambda: _make_moments(trial))[1]
+    basis, basis_seconds = trial.timed(f"{kind}-{rank}", lambda: KINDS[kind][1](trial, rank))
     model = _network(trial, SACDense(HIDDEN_UNITS, basis, activation="relu"))
     explained = basis.explained_variance_ratio
     plan = Plan(

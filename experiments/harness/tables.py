@@ -19,11 +19,13 @@ class View:
 
     Args:
         shares: Name of a fact between 0 and 1 -> heading; shown in per cent, mean and deviation.
+        counts: Name of a fact that is a whole number -> heading; the mean is shown.
         gap: Whether to show the test accuracy against the baseline's, seed by seed.
         hidden: Headings that are left out of the printed table.
     """
 
     shares: dict[str, str] = dataclasses.field(default_factory=dict)
+    counts: dict[str, str] = dataclasses.field(default_factory=dict)
     gap: bool = False
     hidden: tuple[str, ...] = ()
 
@@ -48,7 +50,7 @@ def frame(runs: Sequence[dict[str, Any]], order: Sequence[str], view: View = PLA
         runs, key=lambda run: (position.get(run["row"], len(order)), run["row"], run["seed"])
     )
     each = pd.DataFrame([_record(run, view) for run in ordered])
-    return each.astype(dict.fromkeys(view.shares, "float64"))
+    return each.astype(dict.fromkeys((*view.shares, *view.counts), "float64"))
 
 
 def _record(run, view):
@@ -59,7 +61,7 @@ def _record(run, view):
         "rank": run["facts"].get("rank"),
         "chosen_epoch": run["result"]["chosen_epoch"],
         **{name: run["result"][name] for name in (*ACCURACIES, "final_test_accuracy")},
-        **{name: run["facts"].get(name) for name in view.shares},
+        **{name: run["facts"].get(name) for name in (*view.shares, *view.counts)},
         **run["counts"],
         "epoch_seconds": run["seconds"]["epoch"],
         "first_epoch_seconds": run["seconds"]["first_epoch"],
@@ -77,8 +79,8 @@ def summary(
         runs: Contents of result files, at least one.
         order: Names of the rows, in the order of the table.
         baseline: Row that trained parameters and accuracies are compared with.
-        view: What to add: its shares in per cent, and `gap_*`, the points of accuracy by which a
-            row is above the baseline of the same seed.
+        view: What to add: its shares in per cent, its counts, and `gap_*`, the points of accuracy
+            by which a row is above the baseline of the same seed.
 
     Returns:
         A frame with accuracies in per cent (`*_mean`, `*_std`; the latter NaN for one seed),
@@ -97,6 +99,9 @@ def summary(
     for name in shown:
         table[f"{name}_mean"] = groups[name].mean().mul(100)
         table[f"{name}_std"] = groups[name].std(ddof=1).mul(100)
+    for name in view.counts:
+        table[f"{name}_mean"] = groups[name].mean()
+        table[f"{name}_std"] = groups[name].std(ddof=1)
     reference = float(table["trainable"].reindex([baseline]).iloc[0])
     table["trainable_saved"] = 100 * (1 - table["trainable"] / reference)
     measured = [c for c in each.columns if c.endswith(("_seconds", "_ms"))]
@@ -120,6 +125,8 @@ def printable(table: pd.DataFrame, view: View = PLAIN) -> pd.DataFrame:
     ]
     out["stored"] = [_count(v) for v in table["stored"]]
     out["MACs"] = [_count(v) for v in table["macs"]]
+    for name, heading in view.counts.items():
+        out[heading] = [_count(v) for v in table[f"{name}_mean"].round()]
     out["s/epoch"] = [f"{v:.3g}" for v in table["epoch_seconds"]]
     out["first epoch s"] = [f"{v:.3g}" for v in table["first_epoch_seconds"]]
     for column in table.columns:

@@ -36,7 +36,7 @@ class EpochEvaluation(keras.callbacks.Callback):
         )
         self._labels = {"val": split.y_val, "test": split.y_test}
         self.history: dict[str, list[float]] = {}
-        self.chosen_weights: list[np.ndarray] = []
+        self._weights: list[list[np.ndarray]] = []
         self._start = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -61,8 +61,13 @@ class EpochEvaluation(keras.callbacks.Callback):
             self.history.setdefault(name, []).append(value)
         # Keras' progress bar shows what the logs hold.
         logs.update({k: v for k, v in values.items() if k.endswith("_accuracy")})
-        if self._plan.finish is not None and choose(self.history)["chosen_epoch"] == epoch + 1:
-            self.chosen_weights = self._plan.model.get_weights()
+        if self._plan.finish is not None:
+            # All of them: a later epoch may be less sparse, and bring back one that was left out.
+            self._weights.append(self._plan.model.get_weights())
+
+    def chosen_weights(self) -> list[np.ndarray]:
+        """Return the weights after the chosen epoch; kept where the plan has a `finish`."""
+        return self._weights[int(choose(self.history)["chosen_epoch"]) - 1]
 
     def evaluate(self) -> dict[str, float]:
         """Return loss and accuracy of the model as it is now, on both parts."""
@@ -112,20 +117,21 @@ def run(row: Row, trial: Trial, verbose: int = 1) -> dict[str, Any]:
         )
     history = evaluation.history
     if plan.finish is not None:
-        plan.facts |= plan.finish(evaluation.chosen_weights)
-    after = counts.parameters(plan.model)
+        plan.facts |= plan.finish(evaluation.chosen_weights())
+    measured = plan.measured or plan.model
+    after = counts.parameters(measured)
     return {
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "environment": environment(),
         "counts": {
             **after,
             "trainable": max(before["trainable"], after["trainable"]),
-            "macs": counts.macs(plan.model),
+            "macs": counts.macs(measured),
         },
         "facts": plan.facts,
         "history": history,
         "result": choose(history),
-        "latency": latency.measure(plan.model, split.x_test),
+        "latency": latency.measure(measured, split.x_test),
         "seconds": {
             "first_epoch": history["seconds"][0],
             "epoch": statistics.median(history["seconds"][1:] or history["seconds"]),

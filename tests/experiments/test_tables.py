@@ -66,6 +66,18 @@ def test_one_line_a_run_in_the_order_asked_for(runs):
     ]
 
 
+def test_counts_are_means_without_a_fraction(runs):
+    for run, count in zip(runs, (1000, 1001, 1003, None), strict=True):
+        run["facts"] |= {} if count is None else {"bytes": count}
+    view = tables.View(counts={"bytes": "file, bytes"})
+    table = tables.summary(runs, ["dense", "pca-8"], "dense", view).set_index("row")
+    assert table.loc["pca-8", "bytes_mean"] == pytest.approx(3004 / 3)
+    # Deviations -4/3, -1/3, 5/3: sqrt((16 + 1 + 25) / 18).
+    assert table.loc["pca-8", "bytes_std"] == pytest.approx(math.sqrt(42 / 18))
+    readable = tables.printable(table.reset_index(), view)
+    assert readable["file, bytes"].tolist() == ["", "1,001"]
+
+
 def test_shares_and_the_gap_to_the_baseline(runs):
     for run, share in zip(runs, (0.8, 0.9, None, None), strict=True):
         run["facts"] |= {} if share is None else {"sparsity": share}

@@ -137,6 +137,47 @@ def test_a_plan_measures_and_is_given_the_weights_of_the_chosen_epoch(trial):
         np.testing.assert_array_equal(weight, expected)
 
 
+def test_an_epoch_that_was_left_out_may_be_chosen_after_all(trial):
+    model = network(keras.layers.Dense(5))
+    seen, kept = [], []
+    # The second epoch is sparser than the first, which is out; the third is as sparse as the first.
+    accuracy, sparsity = [0.9, 0.7, 0.8], [0.5, 0.6, 0.5]
+
+    class Snapshots(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(model.get_weights())
+
+    measures = {
+        "val_accuracy": lambda: accuracy[len(seen)],
+        "sparsity": lambda: sparsity[len(seen)],
+    }
+
+    def build(trial):
+        finish = lambda weights: kept.extend(weights) or {}  # noqa: E731
+        return plans.Plan(model, callbacks=[Snapshots()], measures=measures, finish=finish)
+
+    outcome = training.run(row(build), trial, verbose=0)
+    assert outcome["result"]["chosen_epoch"] == 1
+    for weight, expected in zip(kept, seen[0], strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_another_model_may_be_counted_and_timed(trial):
+    def build(trial):
+        plan = plans.Plan(network(keras.layers.Dense(5)))
+
+        def finish(weights):
+            plan.measured = network(keras.layers.Dense(7))
+            return {}
+
+        plan.finish = finish
+        return plan
+
+    outcome = training.run(row(build), trial, verbose=0)
+    assert outcome["counts"]["stored"] == 6 * 7 + 7 + 7 * 3 + 3
+    assert outcome["counts"]["macs"] == 6 * 7 + 7 * 3
+
+
 def test_a_run_reports_the_model_that_it_trained(trial):
     models = []
 
@@ -190,3 +231,7 @@ def test_what_is_shared_is_made_once(trial):
     assert trial.shared("key", lambda: made.append(1) or "value") == "value"
     assert trial.shared("key", lambda: made.append(1) or "other") == "value"
     assert made == [1]
+    assert trial.timed("other", lambda: made.append(2) or "timed")[0] == "timed"
+    first, again = (trial.timed("other", lambda: made.append(3)) for _ in range(2))
+    assert first == again
+    assert made == [1, 2]

@@ -1,0 +1,124 @@
+"""Seeing what each layer of a model puts out, in a forward pass that leaves the model as it is."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from keras_sac import _backend
+
+# They call what they hold once a step, inside a loop that some backends compile: what comes out
+# of a step is part of their own output, and cannot be seen everywhere.
+_STEPWISE = (keras.layers.RNN, keras.layers.TimeDistributed)
+
+
+@contextlib.contextmanager
+def watched_outputs(
+    model: keras.Model, see: Callable[[keras.layers.Layer, list[Any]], None]
+) -> Iterator[None]:
+    """Return a context in which `see(layer, tensors)` is told what each call of a layer puts out.
+
+    Tensors that a layer only passes on from a layer inside it (as a nested model does) are left
+    out, so that each is told once. Variables, losses and gradients are not touched: what calls
+    change of a state lasts as long as the context.
+
+    Args:
+        model: built.
+        see: called after each call of a layer that put out tensors of its own.
+
+    Raises:
+        ValueError: inside the context, if a layer without its weights is called.
+    """
+    # For each call that is going on, what the layers inside it have put out.
+    going_on: list[list[Any]] = []
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(keras.StatelessScope())
+        stack.enter_context(_backend.without_gradients())
+        # Keras has no public way to see the layers inside a composite layer.
+        for each in model._flatten_layers():
+            # A call forgets the losses of the call before it, and adds its own.
+            stack.enter_context(_replaced(each, "_losses", []))
+            stack.enter_context(_replaced(each, "_loss_ids", set()))
+        for layer in layer_paths(model).values():
+            if not layer.built and not getattr(layer.build, "_is_default", False):
+                stack.enter_context(_replaced(layer, "build", _refuse(layer)))
+            # Keras calls the other method of a quantized layer.
+            name = "call" if layer.quantization_mode is None else "quantized_call"
+            method = getattr(layer, name)
+            stack.enter_context(_replaced(layer, name, _watching(layer, method, going_on, see)))
+        yield
+
+
+def layer_paths(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """Return the layers of a model by their names, joined by `/` below nested models and layers.
+
+    Shared layers have the place where they come first; the model has its own name. What is inside
+    a recurrent or a `TimeDistributed` layer is left out.
+    """
+    paths: dict[str, keras.layers.Layer] = {}
+    known: set[int] = set()
+
+    def walk(layer: keras.layers.Layer, path: str, prefix: str) -> None:
+        known.add(id(layer))
+        same = sum(other == path or other.startswith(f"{path}#") for other in paths)
+        paths[f"{path}#{same + 1}" if same else path] = layer
+        if isinstance(layer, _STEPWISE):
+            return
+        for inner in layer._flatten_layers(include_self=False, recursive=False):
+            if id(inner) not in known:
+                walk(inner, prefix + inner.name, f"{prefix}{inner.name}/")
+
+    walk(model, model.name, "")
+    return paths
+
+
+def _watching(
+    layer: keras.layers.Layer,
+    method: Callable[..., Any],
+    going_on: list[list[Any]],
+    see: Callable[[keras.layers.Layer, list[Any]], None],
+) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def watching(*args: Any, **kwargs: Any) -> Any:
+        going_on.append([])
+        try:
+            outputs = method(*args, **kwargs)
+        finally:
+            inside = going_on.pop()
+        tensors = [each for each in keras.tree.flatten(outputs) if keras.ops.is_tensor(each)]
+        if going_on:
+            going_on[-1].extend(tensors)
+        own = [each for each in tensors if not any(each is other for other in inside)]
+        if own:
+            see(layer, own)
+        return outputs
+
+    return watching
+
+
+def _refuse(layer: keras.layers.Layer) -> Callable[..., None]:
+    def build(*args: Any, **kwargs: Any) -> None:
+        raise ValueError(
+            f"The layer {layer.name!r} has no weights yet, though the model that calls it is "
+            "built. Call the model on a batch first."
+        )
+
+    return build
+
+
+@contextlib.contextmanager
+def _replaced(layer: keras.layers.Layer, name: str, function: Any) -> Iterator[None]:
+    # Past `__setattr__`, which tracks what it is given, and refuses it where a layer is locked.
+    attributes = vars(layer)
+    missing = object()
+    before = attributes.get(name, missing)
+    attributes[name] = function
+    try:
+        yield
+    finally:
+        if before is missing:
+            del attributes[name]
+        else:
+            attributes[name] = before

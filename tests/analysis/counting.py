@@ -1,0 +1,26 @@
+"""What a table of zeros should hold, from the outputs themselves."""
+
+import numpy as np
+import pytest
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def rows(table):
+    """`layer -> (activations, zeros)` of all rows but the last, which is checked here."""
+    assert list(table.columns) == ["layer", "type", "activations", "zeros", "sparsity"]
+    total = table.iloc[-1]
+    each = table.iloc[:-1]
+    assert (total["layer"], total["type"]) == ("total", "")
+    assert total["activations"] == each["activations"].sum()
+    assert total["zeros"] == pytest.approx(each["zeros"].sum(), rel=1e-12)
+    for row in (total, *each.to_dict("records")):
+        assert row["sparsity"] == pytest.approx(row["zeros"] / row["activations"], rel=1e-12)
+    return {r["layer"]: (r["activations"], r["zeros"]) for r in each.to_dict("records")}
+
+
+def counted(outputs):
+    """What a layer's row should hold, from its outputs."""
+    return outputs[0].size, pytest.approx((outputs == 0).sum() / len(outputs), rel=1e-12)

@@ -1,0 +1,174 @@
+"""The comparison of sparse methods from its command line to its table, on digits."""
+
+import json
+
+import keras
+import mnist_sparse_methods
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness import plans, sparse_methods, splits, training
+from harness.datasets import load
+from keras_sac import SACDense
+
+TINY = ("--dataset", "digits", "--limit", "120", "--epochs", "2", "--seeds", "3")
+STRENGTHS = ("--l1", "0.01", "--proximal", "20", "--proximal-filters", "200")
+FAST = (*TINY, *STRENGTHS, "--frequency", "1", "--ranks", "20", "12")
+ROWS = [
+    *("dense", "l1-0.01", "proximal-20", "proximal-filters-200", "polynomial-80", "sparsemax"),
+    *("sac-pca-20", "sac-pca-12", "sac-random-12", "combined"),
+]
+
+
+def rows_of(*arguments):
+    import tyro
+
+    options = tyro.cli(mnist_sparse_methods.SparseOptions, args=arguments)
+    return mnist_sparse_methods.make_rows(mnist_sparse_methods.SETUPS[options.dataset], options)
+
+
+def test_rows():
+    rows = {row.name: row for row in rows_of()}
+    assert [name for name in rows if name.startswith("l1")] == [
+        *("l1-0.01", "l1-0.001", "l1-0.0001", "l1-0.00001")
+    ]
+    assert {"dense", "polynomial-80", "sparsemax", "sac-pca-64", "combined"} <= rows.keys()
+    assert sum(row.method == "proximal" for row in rows.values()) == 3
+    assert rows["polynomial-80"].settings["frequency"] == 100
+    assert rows["l1-0.00001"].settings["strength"] == 0.00001
+    assert "stored and not trained" in rows["sac-pca-64"].note
+    assert not any(row.obstacle for row in rows.values())
+    assert [row.name for row in rows_of(*FAST)] == ROWS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    assert mnist_sparse_methods.main([*FAST, "--output-dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(folder):
+    found = (json.loads(path.read_text()) for path in (folder / "runs").iterdir())
+    return {run["row"]: run for run in found}
+
+
+def test_end_to_end(folder, runs):
+    assert {path.name for path in folder.iterdir()} == {
+        *("runs", "table.csv", "table.md"),
+        *("accuracy_against_size.png", "accuracy_and_size.png", "learning_curves.png"),
+    }
+    assert set(runs) == set(ROWS)
+    table = pd.read_csv(folder / "table.csv").set_index("row")
+    assert list(table.index) == ROWS
+    # 9 * 32 + 32, 4 * 4 * 32 * 64 + 64, 64 * 10 + 10.
+    dense = 320 + 512 * 64 + 64 + 650
+    assert table["stored"].tolist()[:6] == [dense] * 6
+    assert table["trainable"].tolist()[:6] == [dense] * 6
+    for rank in (20, 12):
+        learner = 320 + rank * 64 + 64 + 650
+        assert table.loc[f"sac-pca-{rank}", "trainable"] == learner
+        assert table.loc[f"sac-pca-{rank}", "stored"] == learner + 512 * rank
+    assert table.loc["combined", "stored"] == table.loc["sac-pca-12", "stored"]
+    assert table.loc["polynomial-80", "sparsity_mean"] == pytest.approx(80, abs=0.02)
+    text = (folder / "table.md").read_text()
+    assert "mnist_sparse_methods.py --dataset digits" in text
+    assert "| gzip, bytes |" in " ".join(text.split())
+    assert str(folder) not in text
+
+
+def test_what_is_measured_is_the_chosen_epoch_with_its_head(runs):
+    for run in runs.values():
+        facts = run["facts"]
+        assert facts["measured_accuracy"] == run["result"]["test_accuracy"]
+        assert list(facts["activations"]) == ["conv", "pool", "flatten", "hidden", "head"]
+        assert facts["activations"]["head"] == facts["output_sparsity"]
+        # The sparsity of the weights that were chosen, not of the last ones.
+        chosen = run["history"]["sparsity"][run["result"]["chosen_epoch"] - 1]
+        assert facts["sparsity"] == chosen
+        # Without the state of an optimizer, which would be another two thirds.
+        assert 4 * run["counts"]["stored"] < facts["file_bytes"]
+        assert facts["file_bytes"] < 4 * run["counts"]["stored"] + 40_000
+        assert 0 < facts["gzip_bytes"] < facts["file_bytes"]
+        assert facts["nonzero_weights"] <= run["counts"]["stored"]
+
+
+def test_each_method_does_what_it_is_for(runs):
+    facts = {name: run["facts"] for name, run in runs.items()}
+    for name in ("sparsemax", "combined"):
+        assert facts[name]["output_sparsity"] > 0
+    assert facts["dense"]["output_sparsity"] == facts["dense"]["sparsity"] == 0
+    # L1 by the gradient brings weights near zero, and proximal L1 to it.
+    assert facts["l1-0.01"]["sparsity"] < 1e-3
+    assert facts["l1-0.01"]["near_zero"] > 2 * facts["dense"]["near_zero"]
+    assert 0.2 < facts["proximal-20"]["sparsity"] < 1
+    assert facts["proximal-20"]["filter_sparsity"] < 1
+    assert facts["proximal-filters-200"]["filter_sparsity"] > 0
+    assert facts["polynomial-80"]["gzip_bytes"] < 0.5 * facts["dense"]["gzip_bytes"]
+    assert facts["combined"]["sparsity"] == pytest.approx(0.8, abs=1e-3)
+    assert facts["sac-pca-12"]["rank"] == 12
+    assert facts["sac-pca-12"]["explained_variance"] < facts["sac-pca-20"]["explained_variance"]
+    assert facts["sac-random-12"]["explained_variance"] is not None
+
+
+def test_finished_runs_are_not_repeated(folder, capsys):
+    assert mnist_sparse_methods.main([*FAST, "--output-dir", str(folder)]) == 0
+    assert capsys.readouterr().out.count("done before") == len(ROWS)
+
+
+def test_the_basis_is_that_of_the_features_of_the_untrained_convolution():
+    split = splits.split(load("digits").limited(200), 3)
+    trial = plans.Trial(3, split, plans.Recipe(1, 32, 1e-3, algorithm="adam"))
+    found = {}
+
+    def watched(build, name):
+        def keep(trial):
+            plan = build(trial)
+            layers = {layer.name: layer for layer in plan.model.layers}
+            found[name] = plan.model, layers["conv"].get_weights()[0]
+            return plan
+
+        training.run(plans.Row(name, name, {}, keep), trial, verbose=0)
+
+    watched(lambda trial: sparse_methods.build_dense(trial, "same"), "dense")
+    watched(lambda trial: sparse_methods.build_sac(trial, "same", "pca", 8), "pca")
+    watched(lambda trial: sparse_methods.build_sac(trial, "same", "random", 8), "random")
+    kernel = found["dense"][1]
+    for _, other in found.values():
+        # The moments of the features, which are shared, are those of each row.
+        np.testing.assert_array_equal(other, kernel)
+    model = found["pca"][0]
+    [layer] = [layer for layer in model.layers if isinstance(layer, SACDense)]
+    padded = np.pad(split.x_train[..., 0], ((0, 0), (1, 1), (1, 1)))
+    patches = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    features = np.maximum(np.einsum("nyxhw,hwf->nyxf", patches, kernel[:, :, 0]), 0)
+    features = features.reshape(-1, 4, 2, 4, 2, 32).max(axis=(2, 4)).reshape(len(padded), -1)
+    values = np.linalg.svd(features - features.mean(axis=0), compute_uv=False) ** 2
+    basis = keras.ops.convert_to_numpy(layer.basis)
+    kept = np.sum(((features - features.mean(axis=0)) @ basis) ** 2)
+    assert kept == pytest.approx(values[:8].sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--runs", "l1-7"], "--runs has l1-7: expected names among dense, l1-0.01"),
+        (["--l1", "0"], "--l1 is 0.0: expected different positive numbers"),
+        (["--proximal", "0.1", "0.1"], "--proximal is 0.1 0.1: expected different"),
+        (["--proximal-filters", "nan"], "--proximal-filters is nan"),
+        (["--ranks", "0"], "--ranks is 0: expected different integers"),
+        (["--limit", "150", "--ranks", "200"], "a basis of rank 200 needs more. Raise --limit"),
+        (["--frequency", "0"], "--frequency is 0"),
+        (["--momentum", "0.9"], "the optimizer is adam"),
+    ],
+)
+def test_errors_are_one_line_and_code_2(tmp_path, capsys, arguments, message):
+    output = tmp_path / "out"
+    all_arguments = ["--dataset", "digits", "--output-dir", str(output), *arguments]
+    assert mnist_sparse_methods.main(all_arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not output.exists()
