@@ -49,6 +49,7 @@ docs: $(VENV)/.installed-all
 bench: $(VENV)/.installed-all
 	$(BIN)/python benchmarks/bench_bases.py
 	$(BIN)/python benchmarks/bench_pruning.py
+	$(BIN)/python benchmarks/bench_sparsemax.py
 	@set -e; for backend in $(BACKENDS); do \
 	    KERAS_BACKEND=$$backend $(BIN)/python benchmarks/bench_sac_dense.py; \
 	done

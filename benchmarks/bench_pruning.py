@@ -49,7 +49,7 @@ class Options:
     """Steps between two refreshes."""
     sparsity: float = 0.8
     """Share of zeros."""
-    turns: int = 8
+    turns: int = 6
     """Epochs of each model in a round."""
     rounds: int = 2
     """Rounds over all backends."""

@@ -73,6 +73,24 @@ def eagerly() -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
+def outside_traces() -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which constants are calculated now, even where a step is being traced."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.ensure_compile_time_eval()
+    return eagerly()
+
+
+def is_compiled_by_torch() -> bool:
+    """Whether the code at hand is being read by torch's compiler."""
+    if not _IS_TORCH:
+        return False
+    import torch
+
+    return torch.compiler.is_compiling()
+
+
 def without_gradients() -> contextlib.AbstractContextManager[Any]:
     """Return a context in which nothing is kept for a gradient."""
     if keras.backend.backend() == "torch":
@@ -162,6 +180,18 @@ def sync_variables(model: keras.Model) -> None:
         model.jax_state_sync()
 
 
+def limited(x: Any, most: Any) -> Any:
+    """Return `x` limited to `[-most, most]`.
+
+    Torch takes a tenth of the time for limits that are numbers, which it has in eager mode; on an
+    accelerator, to read one would wait for all that is still to do there.
+    """
+    if _IS_TORCH and x.device.type == "cpu" and not any(map(_stands_for_a_value, (x, most))):
+        number = float(most)
+        return x.clamp(-number, number)
+    return keras.ops.clip(x, keras.ops.negative(most), most)
+
+
 def kth_largest(keys: Sequence[Any], k: Any) -> Any | None:
     """Return the k-th largest of all integers in `keys`, at least 0; `None` if nothing selects it.
 
@@ -224,6 +254,11 @@ def largest(x: Any) -> Any:
 def total(x: Any) -> Any:
     """Return the sum along the last axis, which stays."""
     return x.sum(-1, keepdim=True) if _IS_TORCH else keras.ops.sum(x, axis=-1, keepdims=True)
+
+
+def row_sums(x: Any) -> Any:
+    """Return the sum along the last axis, which goes."""
+    return x.sum(-1) if _IS_TORCH else keras.ops.sum(x, axis=-1)
 
 
 def relu(x: Any) -> Any:

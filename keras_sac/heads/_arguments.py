@@ -19,6 +19,15 @@ def as_logits(name: str, x: Any, axis: int) -> tuple[Any, int]:
         ValueError: if `x` is not of a float dtype, has no such axis, or none along it.
     """
     x = ops.convert_to_tensor(x)
+    return x, check_logits(name, x, axis)
+
+
+def check_logits(name: str, x: Any, axis: int) -> int:
+    """Return `axis` counted from the first axis of `x`, a tensor, symbolic or not.
+
+    Raises:
+        ValueError: as `as_logits`.
+    """
     dtype = keras.backend.standardize_dtype(x.dtype)
     if "float" not in dtype:
         raise ValueError(
@@ -31,7 +40,7 @@ def as_logits(name: str, x: Any, axis: int) -> tuple[Any, int]:
             f"`{name}` needs at least one class. Received: shape={tuple(x.shape)} with nothing "
             f"along axis {axis}."
         )
-    return x, axis
+    return axis
 
 
 def checked_axis(name: str, axis: Any, rank: int) -> int:

@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from keras_sac import _backend
+
 _CLASSES = (
     keras.losses.BinaryCrossentropy,
     keras.losses.BinaryFocalCrossentropy,
@@ -26,7 +28,7 @@ _FUNCTIONS = (
 # Every trainer of Keras, and any that overrides it, computes the loss in one of these. The last
 # comes first where a model was not trained yet, with the variables as they are: JAX empties them
 # later.
-_STEPS = ("train_step", "compute_loss_and_updates", "_symbolic_build")
+_STEPS = ("train_step", "test_step", "compute_loss_and_updates", "_symbolic_build")
 
 
 def refuse_cross_entropy() -> None:
@@ -37,6 +39,9 @@ def refuse_cross_entropy() -> None:
     Raises:
         ValueError: names the head, its loss, and the right one.
     """
+    # Its compiler cannot look at frames; the symbolic call before the first step was looked at.
+    if _backend.is_compiled_by_torch():
+        return
     model = _in_training()
     if model is None:
         return
@@ -48,9 +53,9 @@ def refuse_cross_entropy() -> None:
             raise ValueError(
                 f"The model {model.name!r} is compiled with loss={_shown(loss)}, but its head "
                 f"{head.name!r} gives probabilities that are exactly 0, where cross-entropy is "
-                f"infinite. Train the logits with `keras_sac.{right}()`: "
-                "`logits = keras_sac.swap_head(model, 'linear')`, compile and fit those, then put "
-                "the head on again with `swap_head`."
+                "infinite (Keras limits it, and then it has no gradient). Train the logits with "
+                f"`keras_sac.{right}()`: `logits = keras_sac.swap_head(model, 'linear')`, compile "
+                "and fit those, then put the head on again with `swap_head`."
             )
 
 
@@ -83,15 +88,27 @@ def _in_training() -> keras.Model | None:
 def _heads(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, Any]]:
     """Give the last layer of each output, where the graph tells it, with its loss."""
     loss: Any = model.loss
-    for position, (name, head) in enumerate(output_layers(model).items()):
+    layers = {layer.name: layer for layer in model.layers}
+    for position, (key, name) in enumerate(_outputs(model)):
         if isinstance(loss, dict):
-            own = loss.get(name)
+            own = loss.get(key, loss.get(name))
         elif isinstance(loss, list | tuple):
             own = loss[position] if position < len(loss) else None
         else:
             own = loss
-        if own is not None:
-            yield head, own
+        if own is not None and name in layers:
+            yield innermost(layers[name]), own
+
+
+def _outputs(model: keras.Model) -> list[tuple[str, str]]:
+    """Return key and name of the operation of each output; the key is the name without a dict."""
+    if isinstance(model, keras.Sequential):
+        return [(model.layers[-1].name,) * 2] if model.layers else []
+    names = list(getattr(model, "output_names", None) or [])
+    structure = getattr(model, "output", None) if names else None
+    keys = sorted(structure) if isinstance(structure, dict) else names
+    # Nested structures have no key for each output.
+    return list(zip(keys if len(keys) == len(names) else names, names, strict=True))
 
 
 def output_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
@@ -99,12 +116,8 @@ def output_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
     Empty for subclassed models; operations that are no layers are left out.
     """
-    if isinstance(model, keras.Sequential):
-        names = [model.layers[-1].name] if model.layers else []
-    else:
-        names = getattr(model, "output_names", None) or []
     layers = {layer.name: layer for layer in model.layers}
-    return {name: innermost(layers[name]) for name in names if name in layers}
+    return {name: innermost(layers[name]) for _, name in _outputs(model) if name in layers}
 
 
 def innermost(layer: keras.layers.Layer) -> keras.layers.Layer:

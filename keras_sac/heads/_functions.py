@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_sac.heads._arguments import as_logits
+from keras_sac.heads._arguments import as_logits, check_logits
 from keras_sac.heads._layers import Entmax15, SparseHead, Sparsemax
 from keras_sac.heads._projection import probabilities
 
@@ -73,8 +73,9 @@ def entmax15(x: Any, axis: int = -1) -> Any:
 
 def _probabilities(name: str, x: Any, axis: int, head: type[SparseHead]) -> Any:
     if isinstance(x, keras.KerasTensor):
+        check_logits(name, x, axis)
         # In a Functional model it has to be something that can be saved.
-        return head(axis=axis)(x)
+        return head(axis=axis, dtype=x.dtype)(x)
     x, axis = as_logits(name, x, axis)
     return probabilities(x, head.power, axis)
 

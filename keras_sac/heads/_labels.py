@@ -35,6 +35,11 @@ def as_distribution(labels: Any, logits: Any, axis: int, smoothing: float) -> An
         raise ValueError(
             f"The number of classes has to be known. Received: logits.shape={wanted}, axis={axis}"
         )
+    if len(shape) == len(wanted) and shape[axis] is None:
+        raise ValueError(
+            "Labels of as many axes as the logits are class numbers or distributions, by their "
+            f"extent along axis {axis}, which has to be known. Received: labels.shape={shape}"
+        )
     without = wanted[:axis] + wanted[axis + 1 :]
     if _fits(shape, wanted):
         y = ops.cast(labels, logits.dtype)
@@ -66,8 +71,8 @@ def _one_hot(labels: Any, classes: int, axis: int, dtype: Any) -> Any:
         if not np.all(fine):
             raise ValueError(
                 f"Class numbers must be in [0, {classes}). Received: "
-                f"{sorted(set(values[~fine].tolist()))[:5]}. What has no class can be left out of "
-                "the mean by a `sample_weight` of 0, with any class number."
+                f"{sorted(set(values[~fine].tolist()))[:5]}. What has no class can have any of "
+                "them with a `sample_weight` of 0."
             )
     y = ops.one_hot(labels, classes, axis=axis, dtype=keras.backend.standardize_dtype(dtype))
     # A compiled step cannot raise an error; its loss must not pass for one.

@@ -32,12 +32,13 @@ class SparseHead(keras.layers.Layer):
 
         Args:
             inputs: logits.
-            mask: boolean, broadcastable to the logits: what is False gets probability 0. A row that
-                is masked altogether is 0 altogether, as with `keras.layers.Softmax`.
+            mask: boolean, broadcastable to the logits, or of their shape without the last axis (as
+                an `Embedding` makes it): what is False gets probability 0. A row that is masked
+                altogether is 0 altogether, as with `keras.layers.Softmax`.
         """
         logits, axis = as_logits(type(self).__name__, inputs, self.axis)
         if mask is not None:
-            mask = ops.cast(mask, "bool")
+            mask = _as_mask(type(self).__name__, mask, inputs)
             # Not -inf: a row that is masked altogether would be NaN. Not in half precision either.
             wide = keras.backend.result_type(logits.dtype, "float32")
             logits = ops.where(mask, ops.cast(logits, wide), ops.cast(-1e30, wide))
@@ -54,6 +55,29 @@ class SparseHead(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the configuration."""
         return {**super().get_config(), "axis": self.axis}
+
+
+def _as_mask(name: str, mask: Any, logits: Any) -> Any:
+    mask = ops.convert_to_tensor(mask)
+    if keras.backend.standardize_dtype(mask.dtype) != "bool":
+        mask = mask > 0.5
+    shape, wanted = tuple(mask.shape), tuple(logits.shape)
+    if len(shape) == len(wanted) - 1 and _agree(shape, wanted[:-1], ones=False):
+        # Of steps: what comes from an `Embedding`.
+        return ops.expand_dims(mask, -1)
+    if len(shape) <= len(wanted) and _agree(shape[::-1], wanted[::-1][: len(shape)], ones=True):
+        return mask
+    raise ValueError(
+        f"The mask of `{name}` must be broadcastable to the logits, or have their shape without "
+        f"the last axis. Received: mask.shape={shape}, logits.shape={wanted}"
+    )
+
+
+def _agree(shape: Any, wanted: Any, *, ones: bool) -> bool:
+    return all(
+        a is None or b is None or a == b or (ones and a == 1)
+        for a, b in zip(shape, wanted, strict=True)
+    )
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
@@ -76,7 +100,8 @@ class Sparsemax(SparseHead):
 
     Call arguments:
         inputs: the logits; `-inf` gets probability 0.
-        mask: boolean, broadcastable to the logits; what is False gets probability 0.
+        mask: boolean, broadcastable to the logits or of their shape without the last axis; what is
+            False gets probability 0.
 
     Raises:
         ValueError: if `axis` is no integer or out of range, the logits are integers, or a model is
@@ -111,7 +136,8 @@ class Entmax15(SparseHead):
 
     Call arguments:
         inputs: the logits; `-inf` gets probability 0.
-        mask: boolean, broadcastable to the logits; what is False gets probability 0.
+        mask: boolean, broadcastable to the logits or of their shape without the last axis; what is
+            False gets probability 0.
 
     Raises:
         ValueError: if `axis` is no integer or out of range, the logits are integers, or a model is

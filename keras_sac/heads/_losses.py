@@ -84,7 +84,7 @@ class SparseHeadLoss(keras.losses.Loss):
             raise ValueError(
                 f"`label_smoothing` must be in [0, 1]. Received: label_smoothing={smoothing!r}"
             )
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(name=name, reduction=reduction, dtype=_wide(dtype))
         self.axis = integer_axis(kind, axis)
         self.label_smoothing = float(smoothing)
 
@@ -102,8 +102,15 @@ class SparseHeadLoss(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        own = {"axis": self.axis, "label_smoothing": self.label_smoothing}
+        own = {"axis": self.axis, "label_smoothing": self.label_smoothing, "dtype": self.dtype}
         return {**super().get_config(), **own}
+
+
+def _wide(dtype: Any) -> Any:
+    # Keras makes class numbers of this dtype, and float16 has no 2049, bfloat16 no 257.
+    if dtype is None or isinstance(dtype, str):
+        return keras.backend.result_type(dtype or keras.config.floatx(), "float32")
+    return dtype
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
@@ -119,11 +126,12 @@ class SparsemaxLoss(SparseHeadLoss):
     Args:
         from_logits: must be `True`; the model ends in logits while it is trained.
         axis: integer, the axis of the classes.
-        label_smoothing: in [0, 1]; `y <- (1 - s) y + s / classes`.
+        label_smoothing: in [0, 1]; `y <- (1 - s) y + s / classes`. With it the loss of a row with
+            a logit of `-inf` is infinite.
         reduction: `"sum_over_batch_size"`, `"mean"`, `"mean_with_sample_weight"`, `"sum"` or
             `None`.
         name: of the loss.
-        dtype: of the computation; by default `keras.config.floatx()`.
+        dtype: of the computation; by default `keras.config.floatx()`; float32 for half precision.
 
     Call arguments:
         y_true: class numbers of the shape of `y_pred` without `axis` (or with 1 along it), or
@@ -159,16 +167,18 @@ class Entmax15Loss(SparseHeadLoss):
     loss of entmax 1.5
 
     It is convex in the logits, at least 0, and 0 just where `p = y`: for a one-hot `y` where the
-    logit of the right class is at least 2 above the others. Its gradient is `p - y`.
+    logit of the right class is at least 2 above the others. Its gradient is `p - y`, and has no
+    derivative of its own (it counts as 0 there).
 
     Args:
         from_logits: must be `True`; the model ends in logits while it is trained.
         axis: integer, the axis of the classes.
-        label_smoothing: in [0, 1]; `y <- (1 - s) y + s / classes`.
+        label_smoothing: in [0, 1]; `y <- (1 - s) y + s / classes`. With it the loss of a row with
+            a logit of `-inf` is infinite.
         reduction: `"sum_over_batch_size"`, `"mean"`, `"mean_with_sample_weight"`, `"sum"` or
             `None`.
         name: of the loss.
-        dtype: of the computation; by default `keras.config.floatx()`.
+        dtype: of the computation; by default `keras.config.floatx()`; float32 for half precision.
 
     Call arguments:
         y_true: class numbers of the shape of `y_pred` without `axis` (or with 1 along it), or

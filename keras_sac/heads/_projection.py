@@ -12,7 +12,7 @@ from keras import ops
 
 from keras_sac._backend import at_least, cast, fixed, largest, relu, sign, total
 from keras_sac.heads._cross_entropy import refuse_cross_entropy
-from keras_sac.heads._support import FEW, among_few, threshold
+from keras_sac.heads._support import among_few, are_few, threshold
 
 
 def probabilities(x: Any, power: int, axis: int) -> Any:
@@ -59,8 +59,7 @@ def _on_last_axis(x: Any, power: int) -> tuple[Any, Any, Any]:
     z = x - largest(fixed(x))
     if power > 1:
         z = z / power
-    n = x.shape[-1]
-    if n is not None and n <= FEW:
+    if are_few(tuple(x.shape)):
         base = -1.0
         # What is 1 below the largest is out, however far; and -inf has no differences. In this
         # order, since TensorFlow makes `x - (max - 1)` of `(x - max) + 1`.

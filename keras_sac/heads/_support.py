@@ -6,18 +6,30 @@ positive probability where `z_i > tau`, and `tau` is the root of `f(tau) = sum_j
 root; and `f` of some of the classes is below `f` of all, so their root is such a `tau`.
 """
 
+import math
 from typing import Any
 
 from keras import ops
 
-from keras_sac._backend import relu, sign, total
+from keras_sac._backend import largest, relu, row_sums, sign, total
 
-# Up to here all pairs of classes are compared at once: fewer operations than any search.
-FEW = 16
+# Up to so many classes, and so many pairs in all rows, all pairs are compared at once: fewer
+# operations than any search.
+_FEW = 16
+_PAIRS = 2**22
 # From here on most classes are ruled out by the maximum of the block that they are in.
-MANY = 512
+_MANY = 512
 # Blocks that are searched.
 _SEARCHED = 16
+
+
+def are_few(shape: tuple[int | None, ...]) -> bool:
+    """Return whether logits of a shape, the classes last, have few enough pairs to compare all."""
+    n = shape[-1]
+    if n is None or n > _FEW:
+        return False
+    # Where the number of rows is not known yet, it is that of a batch.
+    return n * n * math.prod(extent or 1 for extent in shape[:-1]) <= _PAIRS
 
 
 def among_few(r: Any, power: int) -> Any:
@@ -32,7 +44,7 @@ def among_few(r: Any, power: int) -> Any:
     """
     above = relu(r[..., None, :] - r[..., :, None])
     # Not `<`: what is NaN has to reach the probabilities.
-    return ~(total(above if power == 1 else above * above)[..., 0] >= 1.0)
+    return ~(row_sums(above if power == 1 else above * above) >= 1.0)
 
 
 def threshold(z: Any, power: int) -> Any:
@@ -46,7 +58,7 @@ def threshold(z: Any, power: int) -> Any:
         `(..., 1)`; NaN where the row has a NaN.
     """
     n = z.shape[-1]
-    if n is None or n < MANY:
+    if n is None or n < _MANY:
         return _newton(z, _below(z), power, True)
     leading = ops.shape(z)[:-1]
     tau = _by_blocks(ops.reshape(z, (-1, n)), power)
@@ -66,7 +78,7 @@ def _by_blocks(z: Any, power: int) -> Any:
     rows = ops.shape(z)[0]
     whole = z if n % width == 0 else z[:, : count * width]
     blocks = ops.reshape(whole, (-1, count, width))
-    largest, indices = ops.top_k(ops.max(blocks, axis=-1), _SEARCHED + 1)
+    maxima, indices = ops.top_k(largest(blocks)[..., 0], _SEARCHED + 1)
     first = ops.expand_dims(ops.arange(rows, dtype="int32") * count, 1)
     chosen = ops.cast(indices[:, :_SEARCHED], "int32") + first
     searched = ops.take(ops.reshape(blocks, (-1, width)), ops.reshape(chosen, (-1,)), axis=0)
@@ -74,7 +86,7 @@ def _by_blocks(z: Any, power: int) -> Any:
     if n % width:
         searched = ops.concatenate([searched, z[:, count * width :]], axis=-1)
     tau = _newton(searched, _below(searched), power, True)
-    return _newton(z, tau, power, ops.any(largest[:, _SEARCHED:] > tau))
+    return _newton(z, tau, power, ops.any(maxima[:, _SEARCHED:] > tau))
 
 
 def _block_width(n: int) -> int:
@@ -100,7 +112,9 @@ def _newton(z: Any, tau: Any, power: int, is_open: Any) -> Any:
             above = relu(z - tau)
             count = total(sign(above))
             sum_of = total(above)
-            return tau + (sum_of - 1.0) / count, count, ops.any(count < before)
+            # The fewest so far, and not the last: rounding might let two rows take turns for ever.
+            fewest = ops.minimum(count, before)
+            return tau + (sum_of - 1.0) / count, fewest, ops.any(count < before)
     else:
         # The tolerance is for the search alone: `tau` is solved for exactly on the support.
         tolerance = 1e-6 if "32" in str(z.dtype) else 1e-12

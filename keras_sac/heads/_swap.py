@@ -10,8 +10,26 @@ from keras_sac.heads._functions import entmax15, sparsemax
 from keras_sac.heads._layers import Entmax15, Sparsemax
 
 
-def _linear_layer(axis: int, **kwargs: Any) -> keras.layers.Layer:
-    return keras.layers.Activation("linear", **kwargs)
+@keras.saving.register_keras_serializable(package="keras_sac")
+class LinearHead(keras.layers.Layer):
+    """Stands where a head was that is a layer of its own, and remembers its axis."""
+
+    def __init__(self, axis: int = -1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.axis = axis
+        self.supports_masking = True
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        """Return the logits; the mask is for the head that is put on again."""
+        return inputs
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the inputs."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the configuration."""
+        return {**super().get_config(), "axis": self.axis}
 
 
 # Name -> the activation of a layer with weights, and the layer that is nothing but the head.
@@ -19,17 +37,19 @@ HEADS: dict[str, tuple[Callable[[Any], Any], Callable[..., keras.layers.Layer]]]
     "sparsemax": (sparsemax, Sparsemax),
     "entmax15": (entmax15, Entmax15),
     "softmax": (keras.activations.softmax, keras.layers.Softmax),
-    "linear": (
-        keras.activations.linear,
-        lambda axis, **kw: keras.layers.Activation("linear", **kw),
-    ),
+    "linear": (keras.activations.linear, LinearHead),
 }
 _KNOWN = (
     *(activation for activation, _ in HEADS.values()),
     keras.activations.sparsemax,
     keras.activations.log_softmax,
 )
-_PLAIN = (Sparsemax, Entmax15, keras.layers.Softmax)
+_LOOKUPS = (
+    keras.layers.StringLookup,
+    keras.layers.IntegerLookup,
+    keras.layers.TextVectorization,
+)
+_PLAIN = (Sparsemax, Entmax15, LinearHead, keras.layers.Softmax)
 
 
 def swap_head(
@@ -48,7 +68,8 @@ def swap_head(
         layer: name of the last layer, where the model has several outputs.
 
     Returns:
-        A new model with copies of all weights; it is not compiled.
+        A new model with copies of all weights; it is not compiled. (Hidden layers with Keras' own
+        sparsemax, which is wrong in 3.15.1, have ours in it.)
 
     Raises:
         ValueError: if the head is not one of those, the model is not built or no Functional or
@@ -79,31 +100,35 @@ def swap_head(
             return _with_head(each, head)
         if isinstance(each, keras.Model) and old in each._flatten_layers():
             return _cloned(each, copy)
+        if isinstance(each, _LOOKUPS):
+            # What they have learned is neither a weight nor in their configuration.
+            return each
         return type(each).from_config(each.get_config())
 
     new = _cloned(model, copy)
     if not new.built:
         new.build(model.input_shape)
+    if len(new.weights) != len(model.weights):
+        raise ValueError(
+            f"The model {model.name!r} uses a layer both inside and outside of a model inside it, "
+            "which a copy cannot. Exchange the activation where the model is made."
+        )
     new.set_weights(model.get_weights())
+    # Keras has no public way to see the layers inside a composite layer.
+    for each in new._flatten_layers():
+        # `Normalization` reads its weights when it is told that they are final.
+        if hasattr(each, "finalize_state"):
+            each.finalize_state()
     return new
 
 
 def _cloned(
     model: keras.Model, copy: Callable[[keras.layers.Layer], keras.layers.Layer]
 ) -> keras.Model:
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        if type(layer) is keras.layers.Activation:
-            # A graph keeps the mask that a `Softmax` was called with, even if that is None.
-            kwargs.pop("mask", None)
-        return layer(*args, **kwargs)
-
-    graph = not isinstance(model, keras.Sequential)
     # Keras would compile the copy likewise, with a loss that belongs to the old head.
     compiled, model.compiled = model.compiled, False
     try:
-        return keras.models.clone_model(
-            model, clone_function=copy, call_function=call if graph else None
-        )
+        return keras.models.clone_model(model, clone_function=copy)
     finally:
         model.compiled = compiled
 
@@ -143,9 +168,16 @@ def _head(model: keras.Model, name: str | None) -> keras.layers.Layer:
 
 def _check_head(layer: keras.layers.Layer) -> None:
     if isinstance(layer, _PLAIN):
+        if not isinstance(layer.axis, int):
+            raise ValueError(
+                f"The head {layer.name!r} goes over several axes, a sparse one goes over one. "
+                f"Received: axis={layer.axis}. Flatten the classes first."
+            )
         return
     activation = getattr(layer, "activation", None)
-    if any(activation is known for known in _KNOWN) or hasattr(activation, "loss_name"):
+    if getattr(layer, "units", None) == 1 or getattr(layer, "filters", None) == 1:
+        activation = f"{getattr(activation, '__name__', activation)} of one unit"
+    elif any(activation is known for known in _KNOWN) or hasattr(activation, "loss_name"):
         return
     has = getattr(activation, "__name__", activation)
     raise ValueError(

@@ -4,6 +4,8 @@ from typing import Any
 
 from keras import ops
 
+from keras_sac import _backend
+
 
 def soft_threshold(v: Any, t: Any) -> Any:
     """Move each weight towards zero by a threshold; what it reaches is exactly zero.
@@ -22,7 +24,7 @@ def soft_threshold(v: Any, t: Any) -> Any:
         https://doi.org/10.1561/2400000003
     """
     # The last form needs no sign, and never gives -0.
-    return ops.subtract(v, ops.clip(v, ops.negative(t), t))
+    return ops.subtract(v, _backend.limited(v, t))
 
 
 def group_soft_threshold(v: Any, t: Any, axis: int) -> Any:

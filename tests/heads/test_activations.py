@@ -59,6 +59,20 @@ def test_the_plain_name_is_ours_too_and_says_that_keras_is_wrong(rows, monkeypat
     assert again.activation is sparsemax
 
 
+def test_the_plain_name_in_a_model_that_is_traced_first(rows):
+    _activations._warn_once.cache_clear()
+    keras_sparsemax_is_wrong.cache_clear()
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6, activation="sparsemax")])
+    model.compile("sgd", "mse")
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        p = model.predict(rows, verbose=0)
+        model.fit(rows, p, verbose=0)
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
+    keras_sparsemax_is_wrong.cache_clear()
+    assert keras_sparsemax_is_wrong() in (True, False)
+
+
 def test_where_keras_is_right_there_is_no_warning(rows, monkeypatch):
     _activations._warn_once.cache_clear()
     monkeypatch.setattr(_activations, "keras_sparsemax_is_wrong", lambda: False)

@@ -222,6 +222,67 @@ def test_bad_input(name, x, axis, message):
     assert name in str(error.value)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_symbolic_result_has_the_dtype_of_the_logits(name, dtype):
+    assert FUNCTIONS[name](keras.Input((20,), dtype=dtype)).dtype == dtype
+    with pytest.raises(ValueError, match="needs floating-point logits"):
+        FUNCTIONS[name](keras.Input((20,), dtype="int32"))
+    with pytest.raises(ValueError, match="needs at least one class"):
+        FUNCTIONS[name](keras.Input((0,)))
+
+
+def test_unknown_number_of_classes(name, rng):
+    inputs = keras.Input((None,))
+    model = keras.Model(inputs, FUNCTIONS[name](inputs))
+    for n in (3, 30, 700):
+        x = rng.normal(size=(2, n)).astype("float32")
+        p = model.predict_on_batch(x)
+        np.testing.assert_allclose(p, reference.HEADS[name](x), atol=1e-6)
+
+
+def test_more_pairs_than_are_compared(name, rng):
+    x = rng.normal(size=(30_000, 12)).astype("float32")
+    np.testing.assert_allclose(run(name, x), reference.HEADS[name](x), atol=2e-6)
+
+
+@pytest.mark.parametrize("n", [5, 50, 800])
+def test_no_rows(name, n):
+    assert run(name, np.zeros((0, n), "float32")).shape == (0, n)
+
+
+@pytest.mark.parametrize("n", [10, 100, 3000])
+def test_compiled_by_xla_or_inductor(name, n, rng):
+    x = rng.normal(size=(4, n)).astype("float32")
+    x[1, 3], x[2, 2] = -np.inf, np.nan
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        # Under `vmap` the rows share a loop.
+        p = jax.jit(jax.vmap(FUNCTIONS[name]))(x)
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        p = tf.function(FUNCTIONS[name], jit_compile=True)(tf.constant(x))
+    else:
+        import torch
+
+        p = torch.compile(FUNCTIONS[name])(torch.tensor(x))
+    p = numpy(p)
+    np.testing.assert_allclose(p[[0, 1, 3]], reference.HEADS[name](x[[0, 1, 3]]), atol=1e-6)
+    assert np.all(np.isnan(p[2]))
+
+
+def test_rounding_at_the_threshold_cannot_keep_rows_going():
+    """Rows whose counts of classes above the threshold would go up and down for ever."""
+    x = np.zeros((64, 1500), "float32")
+    for row in range(64):
+        at_zero = 900 + row
+        x[row, at_zero:] = np.nextafter(np.float32(-1 / at_zero), np.float32(-1 if row % 2 else 0))
+    p = run("sparsemax", x)
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-5)
+
+
 def test_in_a_functional_model(name, rng, tmp_path):
     inputs = keras.Input((20,))
     model = keras.Model(inputs, FUNCTIONS[name](2.0 * inputs))

@@ -40,6 +40,31 @@ def test_mask(name, rng):
     assert np.all(p[2] == 0)
 
 
+def test_mask_of_steps(rng):
+    """What an `Embedding` makes has no axis for the features."""
+    steps = np.array([[4, 2, 0, 0], [1, 0, 0, 0], [3, 1, 2, 2]])
+    inputs = keras.Input((4,), dtype="int32")
+    embedded = keras.layers.Embedding(5, 3, mask_zero=True)(inputs)
+    scores = keras.layers.Dense(1)(embedded)
+    model = keras.Model(inputs, [scores, Sparsemax(axis=1)(scores)])
+    for rows in (slice(0, 1), slice(0, 3)):
+        z, p = (numpy(t) for t in model(steps[rows]))
+        assert p.shape == (*steps[rows].shape, 1)
+        masked = np.where(steps[rows, :, None] > 0, z, -np.inf)
+        np.testing.assert_allclose(p, reference.sparsemax(masked, 1), atol=1e-6)
+
+
+def test_mask_of_numbers_and_of_a_wrong_shape(name, rng):
+    x = rng.normal(size=(3, 6)).astype("float32")
+    soft = np.array([[0.3, 0.9, 1.0, 0.0, 0.6, 1.0]], "float32")
+    p = numpy(LAYERS[name]()(x, mask=soft))
+    expected = reference.HEADS[name](np.where(soft > 0.5, x, -np.inf))
+    np.testing.assert_allclose(p, expected, atol=1e-6)
+    for shape in ((2, 6), (3, 4), (1, 3, 6)):
+        with pytest.raises(ValueError, match="must be broadcastable to the logits"):
+            LAYERS[name]()(x, mask=np.ones(shape, bool))
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(name, policy, rng):
     x = rng.normal(size=(3, 40)).astype("float32")
@@ -119,6 +144,29 @@ def test_cross_entropy_is_refused_for_the_output_that_has_the_head():
         model.fit(x, {"sparse": y, "dense": one_hot}, verbose=0)
     model.compile("sgd", {"sparse": "mse", "dense": "sparse_categorical_crossentropy"})
     model.fit(x, {"sparse": one_hot, "dense": y}, verbose=0)
+
+
+def test_outputs_by_keys_and_by_position():
+    inputs = keras.Input((4,))
+    z = keras.layers.Dense(3)(inputs)
+    x, y = np.ones((4, 4), "float32"), np.eye(3, dtype="float32")[[0, 1, 2, 0]]
+    keyed = keras.Model(inputs, {"probs": Sparsemax(name="head")(z), "other": z})
+    keyed.compile("sgd", {"probs": "categorical_crossentropy", "other": "mse"})
+    with pytest.raises(ValueError, match="its head 'head'"):
+        keyed.fit(x, {"probs": y, "other": y}, verbose=0)
+    listed = keras.Model(inputs, [ops.softmax(z), Sparsemax(name="head")(z)])
+    listed.compile("sgd", ["categorical_crossentropy", "mse"])
+    listed.fit(x, [y, y], verbose=0)
+    listed.compile("sgd", ["mse", "categorical_crossentropy"])
+    with pytest.raises(ValueError, match="its head 'head'"):
+        listed.fit(x, [y, y], verbose=0)
+
+
+def test_cross_entropy_is_refused_in_evaluate(name):
+    model = of_layer(LAYERS[name])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match="where cross-entropy is infinite"):
+        model.evaluate(np.ones((4, 4), "float32"), np.zeros(4, "int32"), verbose=0)
 
 
 def test_other_losses_and_logits_are_not():

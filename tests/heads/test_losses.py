@@ -162,6 +162,14 @@ def test_half_precision(name, rng):
     np.testing.assert_allclose(each(name, labels, x), exact, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_class_numbers_beyond_half_precision(name, dtype, rng):
+    x = rng.normal(size=(2, 2100)).astype("float32")
+    labels = np.array([2049, 257])
+    loss = LOSSES[name](reduction=None, dtype=dtype)
+    np.testing.assert_array_equal(numpy(loss(labels, x)), each(name, labels, x))
+
+
 @pytest.mark.parametrize("sparse", [True, False])
 def test_training(name, sparse, rng, tmp_path):
     x = rng.normal(size=(400, 8)).astype("float32")
@@ -193,6 +201,12 @@ def test_config(name):
         "sum",
         "own",
     )
+
+
+def test_labels_of_an_unknown_extent_are_refused(name):
+    labels = keras.KerasTensor((None, None), dtype="float32")
+    with pytest.raises(ValueError, match="which has to be known. Received: labels.shape"):
+        LOSSES[name]().call(labels, keras.KerasTensor((None, 3), dtype="float32"))
 
 
 def test_class_numbers_out_of_range_in_a_compiled_step_give_nan(name):

@@ -42,6 +42,14 @@ def nested():
     return keras.Sequential([keras.Input((4,)), layers.Dropout(0.5), dense()])
 
 
+def normalized():
+    normalization = layers.Normalization()
+    normalization.adapt(np.random.default_rng(0).normal(3.0, 2.0, (50, 4)))
+    inputs = keras.Input((4,))
+    outputs = layers.Dense(3, activation="softmax")(normalization(inputs))
+    return keras.Model(inputs, {"classes": outputs})
+
+
 def subspace():
     return keras.Sequential(
         [keras.Input((4,)), SACDense(3, "random", rank=2, seed=1, activation="softmax")]
@@ -95,6 +103,37 @@ def test_logits_are_trained_and_the_head_put_on(rng):
     assert (p == 0).any()
 
 
+def test_adapted_layers_and_dictionaries_of_outputs(rng):
+    model = normalized()
+    x = rng.normal(3.0, 2.0, size=(6, 4)).astype("float32")
+    z = swap_head(model, "linear").predict(x, verbose=0)["classes"]
+    p = swap_head(model, "sparsemax").predict(x, verbose=0)["classes"]
+    np.testing.assert_allclose(p, reference.sparsemax(z), atol=1e-6)
+    softmax = swap_head(model, "softmax").predict(x, verbose=0)["classes"]
+    np.testing.assert_allclose(softmax, model.predict(x, verbose=0)["classes"], atol=1e-6)
+
+
+def test_the_axis_comes_back(rng, tmp_path):
+    inputs = keras.Input((3, 4))
+    model = keras.Model(inputs, layers.Softmax(axis=1)(layers.Dense(2)(inputs)))
+    logits = swap_head(model, "linear")
+    logits.save(tmp_path / "logits.keras")
+    loaded = keras.models.load_model(tmp_path / "logits.keras")
+    x = rng.normal(size=(5, 3, 4)).astype("float32")
+    z = loaded.predict(x, verbose=0)
+    p = swap_head(loaded, "sparsemax").predict(x, verbose=0)
+    np.testing.assert_allclose(p, reference.sparsemax(z, 1), atol=1e-6)
+
+
+def test_adapted_text(rng):
+    lookup = layers.StringLookup(output_mode="multi_hot")
+    lookup.adapt(["a", "b", "c"])
+    inputs = keras.Input((2,), dtype="string")
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(lookup(inputs)))
+    new = swap_head(model, "linear")
+    assert new.layers[1].get_vocabulary() == lookup.get_vocabulary()
+
+
 def test_the_copy_is_not_compiled(rng):
     model = nested()
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -125,6 +164,13 @@ def test_several_outputs(rng):
     assert np.any(new[1] != old[1])
 
 
+def twice():
+    shared = layers.Dense(4)
+    inner = keras.Sequential([keras.Input((4,)), shared])
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, layers.Dense(3)(inner(shared(inputs))))
+
+
 class Own(keras.Model):
     def call(self, inputs):
         return inputs
@@ -140,8 +186,19 @@ class Own(keras.Model):
         (
             lambda: keras.Sequential([keras.Input((4,)), layers.Dense(1, activation="sigmoid")]),
             "sparsemax",
-            "is no head over classes: .* Received: activation='sigmoid'",
+            "is no head over classes: .* Received: activation='sigmoid of one unit'",
         ),
+        (
+            lambda: keras.Sequential([keras.Input((4,)), layers.Dense(1)]),
+            "sparsemax",
+            "Received: activation='linear of one unit'",
+        ),
+        (
+            lambda: keras.Sequential([keras.Input((4, 2)), layers.Softmax(axis=[1, 2])]),
+            "sparsemax",
+            r"goes over several axes, a sparse one goes over one. Received: axis=\[1, 2\]",
+        ),
+        (twice, "sparsemax", "uses a layer both inside and outside of a model inside it"),
         (
             lambda: keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Flatten()]),
             "sparsemax",
