@@ -1,4 +1,4 @@
-"""Small networks for Keras 3: layers trained inside a data-derived subspace, and pruning."""
+"""Small networks for Keras 3: subspace layers, pruning, sparse heads and L1."""
 
 from keras_sac import analysis, bases, heads, layers, pruning, regularization, tfmot
 from keras_sac._version import __version__
