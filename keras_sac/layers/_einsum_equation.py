@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 _FORM = re.compile(r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?")
 
+_LETTERS = "rzyxwvutsqponmlkjihgfedcbaRZYXWVUTSQ"
+
 
 @dataclasses.dataclass(frozen=True)
 class EinsumEquation:
@@ -119,6 +121,20 @@ class EinsumEquation:
             )
         return dict(zip(labels, shape, strict=True))
 
+    def spelled_out(self, equation: str, ndim: int) -> str:
+        """Return an equation of this one with letters for the ellipsis.
+
+        TensorFlow 2.21 takes a broadcasting product for an ellipsis, which oneDNN calculates wrong
+        in half precision on CPUs with instructions for it; and a plain one for letters.
+
+        Args:
+            equation: of two operands, the first with the ellipsis.
+            ndim: number of axes of the first operand.
+        """
+        elided = ndim - len(equation.split(",")[0].replace("...", ""))
+        free = [c for c in _LETTERS if c not in equation]
+        return equation.replace("...", "".join(free[:elided]))
+
     def _dots(self, labels: str) -> str:
         if self.ellipsis == "left":
             return f"...{labels}"
@@ -126,4 +142,4 @@ class EinsumEquation:
 
     def _free_label(self) -> str:
         used = set(self.inputs + self.kernel + self.outputs)
-        return next(c for c in "rzyxwvutsqponmlkjihgfedcbaRZYXWVUTSQ" if c not in used)
+        return next(c for c in _LETTERS if c not in used)

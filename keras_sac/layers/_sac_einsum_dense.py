@@ -152,16 +152,19 @@ class SACEinsumDense(SubspaceLayer):
         rows = rows_of([size for axis, size in enumerate(shape) if axis not in contracted])
         return factored_is_cheaper(rows, self.in_dim, self.rank, math.prod(self._made_sizes))
 
+    def _einsum(self, equation: str, x: Any, weights: Any) -> Any:
+        return ops.einsum(self._parsed.spelled_out(equation, len(x.shape)), x, weights)
+
     def _apply_basis(self, inputs: Any) -> Any:
         basis = ops.reshape(self.basis, (*self._contracted_sizes, self.rank))
-        return ops.einsum(self._parsed.project_equation(), inputs, basis)
+        return self._einsum(self._parsed.project_equation(), inputs, basis)
 
     def _apply_learner(self, projections: Any) -> Any:
         learner = ops.reshape(self.learner, (self.rank, *self._made_sizes))
-        return ops.einsum(self._parsed.combine_equation(), projections, learner)
+        return self._einsum(self._parsed.combine_equation(), projections, learner)
 
     def _apply_kernel(self, inputs: Any, kernel: Any) -> Any:
-        return ops.einsum(self.equation, inputs, kernel)
+        return self._einsum(self.equation.replace(" ", ""), inputs, kernel)
 
     def _over_outputs(self, vector: Any) -> Any:
         return self._made_to_outputs(ops, vector)

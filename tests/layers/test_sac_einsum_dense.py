@@ -134,3 +134,18 @@ def test_an_input_that_does_not_fit_the_equation():
         layer.build((None, 8))
     with pytest.raises(ValueError, match="size 5 in `output_shape` and 7"):
         layer.build((None, 7, 8))
+
+
+@pytest.mark.parametrize(
+    ("equation", "ndim", "expected"),
+    [
+        ("...x,yx->...y", 4, "rzwx,yx->rzwy"),
+        ("...x,xr->...r", 3, "zyx,xr->zyr"),
+        ("ab...,bc->ac...", 4, "abrz,bc->acrz"),
+        ("...x,yx->...y", 1, "x,yx->y"),
+        ("abc,cd->abd", 3, "abc,cd->abd"),
+    ],
+)
+def test_the_ellipsis_is_spelled_out(equation, ndim, expected):
+    parsed = EinsumEquation.parse(equation)
+    assert parsed.spelled_out(equation, ndim) == expected

@@ -203,7 +203,7 @@ def test_a_frozen_kernel_counts_from_when_it_is_trained():
     assert len(built.losses) == 2
 
 
-@keras.saving.register_keras_serializable(package="tests")
+@keras.saving.register_keras_serializable(package="tests.regularization")
 class Subclassed(keras.Model):
     """Makes its layers itself, one of them from an argument."""
 
