@@ -55,6 +55,7 @@ def runs(folder):
     return {run["row"]: run for run in found}
 
 
+@pytest.mark.slow
 def test_end_to_end(folder, runs):
     assert {path.name for path in folder.iterdir()} == {
         *("runs", "table.csv", "table.md"),
@@ -79,6 +80,7 @@ def test_end_to_end(folder, runs):
     assert str(folder) not in text
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_the_chosen_epoch_with_its_head(runs):
     for run in runs.values():
         facts = run["facts"]
@@ -95,6 +97,7 @@ def test_what_is_measured_is_the_chosen_epoch_with_its_head(runs):
         assert facts["nonzero_weights"] <= run["counts"]["stored"]
 
 
+@pytest.mark.slow
 def test_each_method_does_what_it_is_for(runs):
     facts = {name: run["facts"] for name, run in runs.items()}
     for name in ("sparsemax", "combined"):
@@ -113,6 +116,7 @@ def test_each_method_does_what_it_is_for(runs):
     assert facts["sac-random-12"]["explained_variance"] is not None
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_repeated(folder, capsys):
     assert mnist_sparse_methods.main([*FAST, "--output-dir", str(folder)]) == 0
     assert capsys.readouterr().out.count("done before") == len(ROWS)

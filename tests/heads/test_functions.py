@@ -250,6 +250,7 @@ def test_no_rows(name, n):
     assert run(name, np.zeros((0, n), "float32")).shape == (0, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [10, 100, 3000])
 def test_compiled_by_xla_or_inductor(name, n, rng):
     x = rng.normal(size=(4, n)).astype("float32")
