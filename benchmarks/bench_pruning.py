@@ -11,18 +11,14 @@ adds to a time, and often more than the pruning does. The median over the turns 
 """
 
 import dataclasses
-import json
-import os
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import tyro
 
-from timing import write_result
+from timing import run_child, write_result
 
 HERE = pathlib.Path(__file__).parent
 # What one refresh may take at most, of tfmot's on TensorFlow; of ours on TensorFlow elsewhere.
@@ -71,25 +67,10 @@ def child(engine: str, what: str, options: Options) -> dict[str, Any]:
         "batch_size": 64 if cnn else options.batch_size,
         "output": None,
     }
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     if engine == "tfmot":
-        environment.pop("KERAS_BACKEND", None)
-        environment["TF_USE_LEGACY_KERAS"] = "1"
-        script = "pruning_tfmot.py"
-    else:
-        environment["KERAS_BACKEND"] = engine
-        script = "pruning_ours.py"
-    done = subprocess.run(
-        [sys.executable, str(HERE / script), json.dumps(arguments)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if done.returncode or not lines:
-        raise RuntimeError(f"{script} failed for {engine}, {what}:\n{done.stderr[-3000:]}")
-    return json.loads(lines[-1].removeprefix("RESULT "))
+        legacy: dict[str, str | None] = {"KERAS_BACKEND": None, "TF_USE_LEGACY_KERAS": "1"}
+        return run_child(HERE / "pruning_tfmot.py", arguments, **legacy)
+    return run_child(HERE / "pruning_ours.py", arguments, KERAS_BACKEND=engine)
 
 
 def measure(options: Options) -> dict[str, Any]:

@@ -9,18 +9,14 @@ torch, `entmax`; the figures of `entmax` stand beside those of the other backend
 """
 
 import dataclasses
-import json
-import os
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import tyro
 
-from timing import write_result
+from timing import run_child, write_result
 
 HERE = pathlib.Path(__file__).parent
 # What ours may take at most of the peer's time; at the most classes, of entmax's on torch.
@@ -36,7 +32,7 @@ class Options:
     """Extents of the axis of the classes."""
     rows: int = 128
     """Rows of logits, drawn from the normal distribution."""
-    repeats: int = 300
+    repeats: int = 100
     """Calls of each contestant in a round, at most."""
     seconds: float = 12.0
     """A round of one extent ends after this time, but not before five calls of each."""
@@ -53,17 +49,7 @@ class Options:
 def child(backend: str, options: Options) -> dict[str, Any]:
     """Measure one backend in a process of its own."""
     arguments = {**dataclasses.asdict(options), "output": None}
-    done = subprocess.run(
-        [sys.executable, str(HERE / "sparsemax_child.py"), json.dumps(arguments)],
-        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if done.returncode or not lines:
-        raise RuntimeError(f"sparsemax_child.py failed on {backend}:\n{done.stderr[-3000:]}")
-    return json.loads(lines[-1].removeprefix("RESULT "))
+    return run_child(HERE / "sparsemax_child.py", arguments, KERAS_BACKEND=backend)
 
 
 def measure(options: Options) -> dict[str, Any]:

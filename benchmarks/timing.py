@@ -1,8 +1,10 @@
-"""What the benchmarks share: a clock for epochs, and how a result is written."""
+"""What the benchmarks share: a clock for epochs, child processes, how a result is written."""
 
 import json
 import os
 import pathlib
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -33,6 +35,31 @@ def second_epoch(
     callbacks = [clock, *callbacks]
     model.fit(x, y, batch_size=batch_size, epochs=2, verbose=0, callbacks=callbacks)
     return stopped[-1] - started[-1]
+
+
+def run_child(script: pathlib.Path, arguments: dict[str, Any], **variables: str | None) -> Any:
+    """Return what a script prints after `RESULT `, in a process of its own.
+
+    Args:
+        script: gets its arguments as JSON on the command line.
+        arguments: JSON values.
+        variables: of the environment, on top of those of this process; `None` takes one away.
+
+    Raises:
+        RuntimeError: if it failed or printed no result.
+    """
+    changed = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **variables}
+    done = subprocess.run(
+        [sys.executable, str(script), json.dumps(arguments)],
+        env={name: value for name, value in changed.items() if value is not None},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if done.returncode or not lines:
+        raise RuntimeError(f"{script.name} failed with {variables}:\n{done.stderr[-3000:]}")
+    return json.loads(lines[-1].removeprefix("RESULT "))
 
 
 def write_result(path: pathlib.Path, result: dict[str, Any]) -> None:

@@ -1,13 +1,11 @@
 """The few questions that the three backends answer differently."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-
-_IS_TORCH = keras.backend.backend() == "torch"
 
 
 def is_traced(tensor: Any) -> bool:
@@ -57,6 +55,13 @@ def _first_is_nan(value: Any) -> bool:
     return bool(np.isnan(keras.ops.convert_to_numpy(value).flat[0]))
 
 
+def cond(flag: Any, true: Callable[[], Any], false: Callable[[], Any]) -> Any:
+    """Return what one of two functions returns; in eager torch without the way through Keras."""
+    if keras.backend.backend() == "torch" and not _stands_for_a_value(flag):
+        return true() if flag else false()
+    return keras.ops.cond(flag, true, false)
+
+
 def counted(step: Any) -> Any:
     """Return a count as a number where reading it is cheaper than calculating with tensors."""
     if keras.backend.backend() == "torch" and not _stands_for_a_value(step):
@@ -65,26 +70,21 @@ def counted(step: Any) -> Any:
 
 
 def eagerly() -> contextlib.AbstractContextManager[Any]:
-    """Return a context that runs operations now, even where a graph is being made."""
+    """Return a context that runs operations now, even where a step is being traced."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         return tf.init_scope()
-    return contextlib.nullcontext()
-
-
-def outside_traces() -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which constants are calculated now, even where a step is being traced."""
     if keras.backend.backend() == "jax":
         import jax
 
         return jax.ensure_compile_time_eval()
-    return eagerly()
+    return contextlib.nullcontext()
 
 
 def is_compiled_by_torch() -> bool:
     """Whether the code at hand is being read by torch's compiler."""
-    if not _IS_TORCH:
+    if keras.backend.backend() != "torch":
         return False
     import torch
 
@@ -183,10 +183,11 @@ def sync_variables(model: keras.Model) -> None:
 def limited(x: Any, most: Any) -> Any:
     """Return `x` limited to `[-most, most]`.
 
-    Torch takes a tenth of the time for limits that are numbers, which it has in eager mode; on an
+    Torch takes less time for limits that are numbers, which it has in eager mode; on an
     accelerator, to read one would wait for all that is still to do there.
     """
-    if _IS_TORCH and x.device.type == "cpu" and not any(map(_stands_for_a_value, (x, most))):
+    eager = not any(map(_stands_for_a_value, (x, most)))
+    if keras.backend.backend() == "torch" and x.device.type == "cpu" and eager:
         number = float(most)
         return x.clamp(-number, number)
     return keras.ops.clip(x, keras.ops.negative(most), most)
@@ -195,9 +196,8 @@ def limited(x: Any, most: Any) -> Any:
 def kth_largest(keys: Sequence[Any], k: Any) -> Any | None:
     """Return the k-th largest of all integers in `keys`, at least 0; `None` if nothing selects it.
 
-    An eager backend can select: NumPy's vectorized quickselect, in torch's own memory, takes a
-    twentieth of the time of torch's. TensorFlow and JAX only have `top_k`, which sorts what it
-    returns.
+    An eager backend can select, on the CPU by NumPy's quickselect, which is faster than torch's
+    and works on the same memory. TensorFlow and JAX only have `top_k`, which sorts what it returns.
     """
     if keras.backend.backend() != "torch" or any(map(_stands_for_a_value, keys)):
         return None
@@ -238,51 +238,3 @@ def inverse(matrices: Any) -> Any:
         return jnp.where(here[:, None] & here[None, :], 1.0 / pivot, rest)
 
     return jax.lax.fori_loop(0, n, eliminate, matrices)
-
-
-# What follows is `keras.ops` for one axis, the last. In eager torch the way through Keras takes
-# longer than a small operation itself, so there it is the tensor's own method.
-
-
-def largest(x: Any) -> Any:
-    """Return the maximum along the last axis, which stays."""
-    if _IS_TORCH:
-        return x.amax(-1, keepdim=True)
-    return keras.ops.max(x, axis=-1, keepdims=True)
-
-
-def total(x: Any) -> Any:
-    """Return the sum along the last axis, which stays."""
-    return x.sum(-1, keepdim=True) if _IS_TORCH else keras.ops.sum(x, axis=-1, keepdims=True)
-
-
-def row_sums(x: Any) -> Any:
-    """Return the sum along the last axis, which goes."""
-    return x.sum(-1) if _IS_TORCH else keras.ops.sum(x, axis=-1)
-
-
-def relu(x: Any) -> Any:
-    """Return `max(x, 0)`; NaN stays."""
-    return x.relu() if _IS_TORCH else keras.ops.relu(x)
-
-
-def at_least(x: Any, low: float) -> Any:
-    """Return `max(x, low)`; NaN stays."""
-    return x.clamp_min(low) if _IS_TORCH else keras.ops.maximum(x, low)
-
-
-def sign(x: Any) -> Any:
-    """Return -1, 0 or 1, of the same dtype."""
-    return x.sign() if _IS_TORCH else keras.ops.sign(x)
-
-
-def fixed(x: Any) -> Any:
-    """Return `x` without its derivative."""
-    return x.detach() if _IS_TORCH else keras.ops.stop_gradient(x)
-
-
-def cast(x: Any, dtype: Any) -> Any:
-    """Return `x` of the dtype of another tensor of the backend."""
-    if x.dtype == dtype:
-        return x
-    return x.to(dtype) if _IS_TORCH else keras.ops.cast(x, dtype)

@@ -1,7 +1,7 @@
 """An optimizer around another: what both kinds of ours, and any more, have in common."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -22,6 +22,9 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         inner = keras.optimizers.get(inner_optimizer)
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner
+
+    # The arguments of the constructor that a configuration has serialized.
+    serialized: ClassVar[tuple[str, ...]] = ("inner_optimizer",)
 
     def before_update(self, grads: list[Any], variables: Sequence[keras.Variable]) -> Any:
         """Look at the gradients, the variables and the inner optimizer as they are.
@@ -148,6 +151,15 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
     def scale_loss(self, loss: Any) -> Any:
         """Scale the loss as the inner optimizer asks for."""
         return self.inner_optimizer.scale_loss(loss)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Make an optimizer from what `get_config` returned."""
+        restored = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+            for name in cls.serialized
+        }
+        return cls(**{**config, **restored})
 
     def check_same(self, variables: Sequence[keras.Variable]) -> None:
         """Raise `ValueError` if it was built for others than these variables."""

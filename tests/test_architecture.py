@@ -20,13 +20,16 @@ ARROWS = {
     "analysis": set(),
     "layers": {"bases"},
     "conversion": {"layers", "bases"},
-    "export": {"conversion", "analysis"},
+    "deployment": {"conversion", "analysis"},
     "tfmot": {"pruning"},
 }
 # Belongs to no part, and knows nobody but itself: the version, the one file that knows the backends
 # apart, what optimizers around another have in common, which variables of a model are meant,
 # numbers that users give, and tables.
-SHARED = {"_version", "_backend", "_wrapping", "_targets", "_arguments", "_table"}
+SHARED = {
+    *("_version", "_backend", "_last_axis", "_wrapping", "_targets"),
+    *("_arguments", "_table", "_iterables", "_copying", "_sparse_array"),
+}
 
 
 def modules(folder):

@@ -110,17 +110,12 @@ def _measured(trial: Trial, own: Plan, head: str = "softmax") -> Plan:
     def finish(weights: list[np.ndarray]) -> dict[str, Any]:
         own.model.set_weights(weights)
         facts = zeros(own.model) if before is None else before(weights)
-        own.measured = swap_head(_uncompiled(own.model), head)
+        own.measured = swap_head(own.model, head)
         share = near_zero(own.model, NEAR_ZERO)
         return {**facts, "near_zero": share, **costs(own.measured, trial.split)}
 
     own.finish = finish
     return own
-
-
-def _uncompiled(model: keras.Model) -> keras.Model:
-    # Keras compiles a clone as its original is, and saves the optimizer of a compiled model.
-    return keras.Sequential([keras.Input(model.input_shape[1:]), *model.layers])
 
 
 def _subspace_network(

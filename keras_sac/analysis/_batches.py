@@ -1,10 +1,12 @@
 """Inputs of a model, a batch at a time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
+
+from keras_sac._iterables import raw_batches
 
 
 def input_batches(x: Any, batch_size: int) -> Iterator[tuple[Any, int]]:
@@ -36,7 +38,13 @@ def input_batches(x: Any, batch_size: int) -> Iterator[tuple[Any, int]]:
 
 def _parts(x: Any, batch_size: int) -> Iterator[Any]:
     if not _is_arrays(x):
-        yield from map(_inputs_of, _iterated(x))
+        if isinstance(x, list | tuple):
+            raise ValueError(
+                f"`x` is {_described(x)} of what are no arrays. Pass `numpy.asarray(x)` for a list "
+                "of numbers."
+            )
+        expected = "an array, or a list, tuple or dict of arrays, or an iterable of batches"
+        yield from map(_inputs_of, raw_batches("x", x, expected)[0])
         return
     arrays = _as_arrays(x)
     for start in range(0, _count(arrays), batch_size):
@@ -57,18 +65,6 @@ def _as_arrays(x: Any) -> Any:
         return leaf if leaf is None or keras.ops.is_tensor(leaf) else np.asarray(leaf)
 
     return keras.tree.map_structure(as_array, x)
-
-
-def _iterated(x: Any) -> Iterable[Any]:
-    if isinstance(x, keras.utils.PyDataset):
-        # Without an end of its own where it is iterated over.
-        return (x[index] for index in range(len(x)))
-    if isinstance(x, Iterable) and not isinstance(x, list | tuple | dict | str | bytes):
-        return x
-    raise ValueError(
-        f"`x` is {_described(x)}: expected an array, or a list, tuple or dict of arrays, or an "
-        "iterable of batches. Pass `numpy.asarray(x)` for a list of numbers."
-    )
 
 
 def _inputs_of(batch: Any) -> Any:

@@ -1,12 +1,12 @@
 """Any data set as NumPy batches, read once."""
 
 import numbers
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
 
+from keras_sac._iterables import raw_batches
 from keras_sac.bases._arrays import is_array, is_frame, to_numpy
 from keras_sac.bases._progress import Progress
 
@@ -66,7 +66,10 @@ def iterate(
         batches = _slices(data, batch_size)
         steps = -(-int(data.shape[0]) // batch_size)
     else:
-        batches, steps = _batches_of(data)
+        raw, steps = raw_batches(
+            "data", data, "an array, a DataFrame, a dask array, or an iterable of batches"
+        )
+        batches = map(_as_batch, raw)
     return _with_labels(batches, labels, Progress(steps, enabled=progress))
 
 
@@ -121,30 +124,6 @@ def _dask_blocks(data: Any, batch_size: int) -> Iterator[Batch]:
     for i in range(data.numblocks[0]):
         block = to_numpy(data.blocks[i].compute())
         yield from _slices(block, batch_size)
-
-
-def _batches_of(data: Any) -> tuple[Iterator[Batch], int | None]:
-    if isinstance(data, keras.utils.PyDataset):
-        steps = data.num_batches
-        if steps is None:
-            raise ValueError(
-                "The PyDataset is infinite (`num_batches` is None). Give it a length: `__len__`."
-            )
-        return (_as_batch(data[i]) for i in range(steps)), steps
-    if isinstance(data, str | bytes | dict) or not isinstance(data, Iterable):
-        hint = " Call it, to pass the generator itself." if callable(data) else ""
-        raise ValueError(
-            "`data` must be an array, a DataFrame, a dask array, or an iterable of batches; "
-            f"received {type(data).__name__}.{hint}"
-        )
-    if hasattr(data, "cardinality") and int(data.cardinality()) == -1:
-        raise ValueError("The tf.data.Dataset is infinite. Use `take(n)`, or drop its `repeat()`.")
-    try:
-        steps = len(data)  # type: ignore[arg-type]
-    except (TypeError, NotImplementedError):
-        # Generators, and pipelines that do not know their length.
-        steps = None
-    return map(_as_batch, data), steps
 
 
 def _as_batch(batch: Any) -> Batch:

@@ -25,10 +25,10 @@ _FUNCTIONS = (
     keras.losses.kl_divergence,
     keras.losses.sparse_categorical_crossentropy,
 )
-# Every trainer of Keras, and any that overrides it, computes the loss in one of these. The last
-# comes first where a model was not trained yet, with the variables as they are: JAX empties them
-# later.
-_STEPS = ("train_step", "test_step", "compute_loss_and_updates", "_symbolic_build")
+# What calls the model once for each `compile`: TensorFlow traces its steps; the other two call the
+# model with symbols before the first step, when JAX has not emptied its variables yet.
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+_STEPS = ("train_step", "test_step") if _ON_TENSORFLOW else ("_symbolic_build",)
 
 
 def refuse_cross_entropy() -> None:
@@ -39,7 +39,7 @@ def refuse_cross_entropy() -> None:
     Raises:
         ValueError: names the head, its loss, and the right one.
     """
-    # Its compiler cannot look at frames; the symbolic call before the first step was looked at.
+    # Its compiler cannot look at frames.
     if _backend.is_compiled_by_torch():
         return
     model = _in_training()

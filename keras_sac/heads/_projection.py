@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_sac._backend import at_least, cast, fixed, largest, relu, sign, total
+from keras_sac._last_axis import at_least, cast, fixed, largest, relu, sign, total
 from keras_sac.heads._cross_entropy import refuse_cross_entropy
 from keras_sac.heads._support import among_few, are_few, threshold
 

@@ -9,9 +9,10 @@ root; and `f` of some of the classes is below `f` of all, so their root is such 
 import math
 from typing import Any
 
+import keras
 from keras import ops
 
-from keras_sac._backend import largest, relu, row_sums, sign, total
+from keras_sac._last_axis import largest, relu, row_sums, sign, total
 
 # Up to so many classes, and so many pairs in all rows, all pairs are compared at once: fewer
 # operations than any search.
@@ -117,7 +118,7 @@ def _newton(z: Any, tau: Any, power: int, is_open: Any) -> Any:
             return tau + (sum_of - 1.0) / count, fewest, ops.any(count < before)
     else:
         # The tolerance is for the search alone: `tau` is solved for exactly on the support.
-        tolerance = 1e-6 if "32" in str(z.dtype) else 1e-12
+        tolerance = 1e-6 if keras.backend.standardize_dtype(z.dtype) == "float32" else 1e-12
 
         def step(tau: Any, before: Any, is_open: Any) -> tuple[Any, Any, Any]:
             above = relu(z - tau)

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_sac._copying import copied, is_graph
 from keras_sac.heads._cross_entropy import output_layers
 from keras_sac.heads._functions import entmax15, sparsemax
 from keras_sac.heads._layers import Entmax15, Sparsemax
@@ -43,11 +44,6 @@ _KNOWN = (
     *(activation for activation, _ in HEADS.values()),
     keras.activations.sparsemax,
     keras.activations.log_softmax,
-)
-_LOOKUPS = (
-    keras.layers.StringLookup,
-    keras.layers.IntegerLookup,
-    keras.layers.TextVectorization,
 )
 _PLAIN = (Sparsemax, Entmax15, LinearHead, keras.layers.Softmax)
 
@@ -95,48 +91,11 @@ def swap_head(
     old = _head(model, layer)
     _check_head(old)
 
-    def copy(each: keras.layers.Layer) -> keras.layers.Layer:
-        if each is old:
-            return _with_head(each, head)
-        if isinstance(each, keras.Model) and old in each._flatten_layers():
-            return _cloned(each, copy)
-        if isinstance(each, _LOOKUPS):
-            # What they have learned is neither a weight nor in their configuration.
-            return each
-        return type(each).from_config(each.get_config())
-
-    new = _cloned(model, copy)
-    if not new.built:
-        new.build(model.input_shape)
-    if len(new.weights) != len(model.weights):
-        raise ValueError(
-            f"The model {model.name!r} uses a layer both inside and outside of a model inside it, "
-            "which a copy cannot. Exchange the activation where the model is made."
-        )
-    new.set_weights(model.get_weights())
-    # Keras has no public way to see the layers inside a composite layer.
-    for each in new._flatten_layers():
-        # `Normalization` reads its weights when it is told that they are final.
-        if hasattr(each, "finalize_state"):
-            each.finalize_state()
-    return new
-
-
-def _cloned(
-    model: keras.Model, copy: Callable[[keras.layers.Layer], keras.layers.Layer]
-) -> keras.Model:
-    # Keras would compile the copy likewise, with a loss that belongs to the old head.
-    compiled, model.compiled = model.compiled, False
-    try:
-        return keras.models.clone_model(model, clone_function=copy)
-    finally:
-        model.compiled = compiled
+    return copied(model, lambda each: _with_head(each, head) if each is old else None)
 
 
 def _check_model(model: Any) -> None:
-    if not isinstance(model, keras.Sequential | keras.Function) or not isinstance(
-        model, keras.Model
-    ):
+    if not is_graph(model):
         raise ValueError(
             "`swap_head` needs a Functional or Sequential model, whose graph tells which layer is "
             f"the last. Received: {type(model).__name__}. In a subclassed model exchange the "
@@ -175,15 +134,15 @@ def _check_head(layer: keras.layers.Layer) -> None:
             )
         return
     activation = getattr(layer, "activation", None)
-    if getattr(layer, "units", None) == 1 or getattr(layer, "filters", None) == 1:
-        activation = f"{getattr(activation, '__name__', activation)} of one unit"
-    elif any(activation is known for known in _KNOWN) or hasattr(activation, "loss_name"):
+    known = any(activation is each for each in _KNOWN) or hasattr(activation, "loss_name")
+    classes = getattr(layer, "units", getattr(layer, "filters", None))
+    if known and classes != 1:
         return
-    has = getattr(activation, "__name__", activation)
     raise ValueError(
         f"The last layer {layer.name!r} ({type(layer).__name__}) is no head over classes: expected "
-        f"the activation softmax, sparsemax, entmax15 or linear, or such a layer. Received: "
-        f"activation={has!r}. (A sigmoid head of one unit has no sparse counterpart: give it two.)"
+        "the activation softmax, sparsemax, entmax15 or linear on two classes or more, or a layer "
+        f"of one of those. Received: activation={getattr(activation, '__name__', activation)!r}"
+        + (", one unit. Give a binary classifier two." if classes == 1 else "")
     )
 
 

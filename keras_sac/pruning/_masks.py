@@ -131,7 +131,7 @@ class Masks:
             due, sparsity = schedule(step)
             old = [ops.convert_to_tensor(member.mask) for member in members]
             weights = [value_of(member.variable) for member in members]
-            new = ops.cond(
+            new = _backend.cond(
                 ops.logical_and(due, updated),
                 lambda m=members, w=weights, s=sparsity: self._refreshed(m, w, s),
                 lambda o=old, w=weights: o + w if self._criterion.corrects else o,

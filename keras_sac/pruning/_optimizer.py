@@ -82,6 +82,8 @@ class PruningOptimizer(WrappingOptimizer):
         Zhu and Gupta, "To prune, or not to prune", 2017, https://arxiv.org/abs/1710.01878
     """
 
+    serialized = ("inner_optimizer", "schedule", "targets", "criterion", "pattern")
+
     def __init__(
         self,
         inner_optimizer: keras.optimizers.Optimizer | str,
@@ -204,16 +206,6 @@ class PruningOptimizer(WrappingOptimizer):
             "pattern": serialize(self.pattern),
             "scope": self.scope,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "PruningOptimizer":
-        """Make an optimizer from what `get_config` returned."""
-        config = dict(config)
-        for key in ("inner_optimizer", "schedule", "targets", "criterion", "pattern"):
-            config[key] = keras.saving.deserialize_keras_object(
-                config[key], custom_objects=custom_objects
-            )
-        return cls(**config)
 
     def _make_variable(
         self, name: str, reference: keras.Variable, shape: tuple[int, ...], dtype: str

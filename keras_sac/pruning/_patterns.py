@@ -28,15 +28,15 @@ class Pattern:
 
     def group_size(self, kernel: Kernel) -> int | np.ndarray:
         """Return how many weights of the kernel a group has, or each of the groups."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `group_size`.")
 
     def pool(self, scores: Any, kernel: Kernel) -> Any:
         """Return the scores of the groups, from those of the weights."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `pool`.")
 
     def spread(self, keep: Any, kernel: Kernel) -> Any:
         """Return which weights stay, from which groups do: a boolean tensor of `kernel.shape`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `spread`.")
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""

@@ -81,6 +81,8 @@ class ProximalL1(WrappingOptimizer):
         https://doi.org/10.1111/j.1467-9868.2005.00532.x
     """
 
+    serialized = ("inner_optimizer", "targets")
+
     def __init__(
         self,
         inner_optimizer: keras.optimizers.Optimizer | str,
@@ -173,16 +175,6 @@ class ProximalL1(WrappingOptimizer):
             "targets": None if targets is None else [serialize(target) for target in targets],
             "group": self.group,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "ProximalL1":
-        """Make an optimizer from what `get_config` returned."""
-        config = dict(config)
-        for key in ("inner_optimizer", "targets"):
-            config[key] = keras.saving.deserialize_keras_object(
-                config[key], custom_objects=custom_objects
-            )
-        return cls(**config)
 
     def _thresholded(self, picked: Picked, threshold: Any) -> Any:
         value = value_of(picked.variable)

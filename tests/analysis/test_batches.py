@@ -47,6 +47,15 @@ class Batches(keras.utils.PyDataset):
         return self.x[6 * index : 6 * index + 6], np.zeros(6)
 
 
+class Endless(Batches):
+    def __init__(self):
+        super().__init__(np.zeros((6, 6)))
+
+    @property
+    def num_batches(self):
+        return None
+
+
 def test_iterables_of_batches_are_read_once(x):
     model = keras.Sequential([keras.Input((6,)), layers.ReLU(name="relu")])
     expected = {"relu": counted(relu(x))}
@@ -62,10 +71,11 @@ def test_iterables_of_batches_are_read_once(x):
         (np.zeros((0, 6)), r"`x` has no samples: a ndarray of shape \(0, 6\)"),
         ([np.zeros((0, 6))], "`x` has no samples: a list"),
         (iter([]), "`x` has no samples"),
-        ([], "`x` is a list: expected an array"),
+        ([], "`x` is a list of what are no arrays"),
         ([[1.0, 2.0]], "Pass `numpy.asarray"),
-        (None, "`x` is a NoneType"),
-        (3.0, "`x` is a float"),
+        (None, "`x` must be an array, or a list, .*; received NoneType"),
+        (3.0, "received float"),
+        (Endless(), "The PyDataset is infinite"),
         (np.float32(3), r"The inputs have the shapes \[\(\)\]"),
         ([np.zeros((2, 6)), np.zeros((3, 6))], r"shapes \[\(2, 6\), \(3, 6\)\]"),
     ],

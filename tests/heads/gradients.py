@@ -1,5 +1,7 @@
 """Gradients on whichever backend the tests run."""
 
+import contextlib
+
 import keras
 import numpy as np
 
@@ -29,6 +31,15 @@ def vjp(function, x, upstream):
         return tape.gradient(y, x, output_gradients=g)
 
     return pull(tf.constant(x), tf.constant(upstream)).numpy()
+
+
+def float64():
+    """Return a context in which the backend has float64, which JAX has to be told."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.enable_x64(True)
+    return contextlib.nullcontext()
 
 
 def compiled(function):

@@ -40,11 +40,10 @@ def test_values(name, n, scale, rng):
 @pytest.mark.parametrize("n", [12, 700, 3000])
 def test_values_in_float64(name, n, rng):
     x = rng.normal(size=(5, n))
-    if keras.backend.backend() == "jax":
-        pytest.skip("JAX has float64 only where it is switched on for the whole process")
-    p = FUNCTIONS[name](ops.convert_to_tensor(x, "float64"))
-    assert keras.backend.standardize_dtype(p.dtype) == "float64"
-    np.testing.assert_allclose(numpy(p), reference.HEADS[name](x), atol=1e-13)
+    with gradients.float64():
+        p = FUNCTIONS[name](ops.convert_to_tensor(x, "float64"))
+        assert keras.backend.standardize_dtype(p.dtype) == "float64"
+        np.testing.assert_allclose(numpy(p), reference.HEADS[name](x), atol=1e-13)
 
 
 @pytest.mark.parametrize(

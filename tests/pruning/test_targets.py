@@ -7,7 +7,7 @@ import pytest
 
 from keras_sac.pruning import NM, Block, ConstantSparsity, Target, Unstructured
 from keras_sac.pruning._targets import as_targets, choose
-from tests.targets.models import ALL, ends, mixed, wide
+from tests.targets.models import SELECTORS, ends, mixed
 
 L = keras.layers
 SCHEDULE = ConstantSparsity(0.5, begin_step=1)
@@ -58,16 +58,7 @@ def test_a_target_without_schedule_and_pattern_stays_so():
     assert again.selectors == ("conv",)
 
 
-@pytest.mark.parametrize(
-    ("select", "expected"),
-    [
-        (lambda m: m.get_layer("inner"), ["first/kernel"]),
-        (lambda m: m.get_layer("conv").bias, ["conv/bias"]),
-        (lambda m: "first|last", ["first/kernel", "last/kernel"]),
-        (lambda m: wide, ["first/kernel"]),
-        (lambda m: [m.get_layer("last"), "conv", wide], ALL),
-    ],
-)
+@pytest.mark.parametrize(("select", "expected"), SELECTORS)
 def test_a_target_from_a_file_picks_the_same(model, select, expected):
     target = Target(select(model), SCHEDULE, NM(1, 2))
     text = json.dumps(keras.saving.serialize_keras_object(target))

@@ -23,6 +23,16 @@ def mixed():
     return keras.Model(inputs, L.Dense(3, name="last")(inner(x)))
 
 
+# What a user names, and what of `mixed()` it picks.
+SELECTORS = [
+    (lambda m: m.get_layer("inner"), ["first/kernel"]),
+    (lambda m: m.get_layer("conv").bias, ["conv/bias"]),
+    (lambda m: "first|last", ["first/kernel", "last/kernel"]),
+    (lambda m: wide, ["first/kernel"]),
+    (lambda m: [m.get_layer("last"), "conv", wide], ALL),
+]
+
+
 def ends(paths):
     """The last two parts of each path."""
     return ["/".join(path.split("/")[-2:]) for path in paths]

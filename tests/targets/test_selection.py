@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_sac._targets import Selection, as_selections
-from tests.targets.models import ALL, choose, ends, mixed, twins, wide
+from tests.targets.models import ALL, SELECTORS, choose, ends, mixed, twins, wide
 
 L = keras.layers
 
@@ -93,16 +93,7 @@ def test_empty_lists_are_refused():
         as_selections([], Selection)
 
 
-@pytest.mark.parametrize(
-    ("select", "expected"),
-    [
-        (lambda m: m.get_layer("inner"), ["first/kernel"]),
-        (lambda m: m.get_layer("conv").bias, ["conv/bias"]),
-        (lambda m: "first|last", ["first/kernel", "last/kernel"]),
-        (lambda m: wide, ["first/kernel"]),
-        (lambda m: [m.get_layer("last"), "conv", wide], ALL),
-    ],
-)
+@pytest.mark.parametrize(("select", "expected"), SELECTORS)
 @pytest.mark.parametrize("asked", [False, True], ids=["new", "has picked"])
 def test_a_selection_from_a_file_picks_the_same(model, select, expected, asked):
     selection = Selection(select(model))

@@ -1,0 +1,93 @@
+"""A copy of a model in which some layers are others."""
+
+from collections.abc import Callable
+
+import keras
+
+Substitute = Callable[[keras.layers.Layer], keras.layers.Layer | None]
+
+_LOOKUPS = (
+    keras.layers.StringLookup,
+    keras.layers.IntegerLookup,
+    keras.layers.TextVectorization,
+)
+
+
+def is_graph(model: object) -> bool:
+    """Whether a model is Functional or Sequential, so that its layers can be exchanged."""
+    return isinstance(model, keras.Model) and isinstance(model, keras.Sequential | keras.Function)
+
+
+def reachable_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return the layers of a Functional or Sequential model that a copy can exchange, each once.
+
+    Those of nested Functional and Sequential models are among them, those inside of other models
+    and of composite layers are not.
+    """
+    found: dict[int, keras.layers.Layer] = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        inner = reachable_layers(layer) if is_graph(layer) else [layer]
+        found.update((id(each), each) for each in inner)
+    return list(found.values())
+
+
+def copied(model: keras.Model, substitute: Substitute) -> keras.Model:
+    """Return a copy of a model with other layers in some places, and the same weights elsewhere.
+
+    Args:
+        model: built Functional or Sequential model. It is not changed.
+        substitute: called once for each of `reachable_layers`; returns the layer to put in its
+            place, or `None` for a copy of it. A layer that it returns unbuilt takes the weights of
+            the one it stands for; one that is built keeps its own.
+
+    Returns:
+        A new model, not compiled, with the names of the old.
+    """
+    copies: dict[int, keras.layers.Layer] = {}
+    pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        # The same layer at several places, also of several nested models, stays one.
+        if id(layer) not in copies:
+            copies[id(layer)] = _cloned(layer, copy) if is_graph(layer) else leaf(layer)
+        return copies[id(layer)]
+
+    def leaf(layer: keras.layers.Layer) -> keras.layers.Layer:
+        new = substitute(layer)
+        if new is not None and new.built:
+            return new
+        if new is None and isinstance(layer, _LOOKUPS):
+            # What they have learned is neither a weight nor in their configuration.
+            return layer
+        if new is None:
+            new = type(layer).from_config(layer.get_config())
+        pairs.append((layer, new))
+        return new
+
+    new = _cloned(model, copy)
+    if not new.built:
+        new.build(model.input_shape)
+    for layer, other in pairs:
+        other.set_weights(layer.get_weights())
+        # Keras has no public way to see the layers inside a composite layer.
+        for each in other._flatten_layers():
+            # `Normalization` reads its weights when it is told that they are final.
+            if hasattr(each, "finalize_state"):
+                each.finalize_state()
+    return new
+
+
+def _cloned(
+    model: keras.Model, copy: Callable[[keras.layers.Layer], keras.layers.Layer]
+) -> keras.Model:
+    # Keras would compile the copy likewise, with a loss that belongs to the old model.
+    compiled, model.compiled = model.compiled, False
+    try:
+        new = keras.models.clone_model(model, clone_function=copy)
+    finally:
+        model.compiled = compiled
+    if not model.trainable:
+        new.trainable = False
+    return new
