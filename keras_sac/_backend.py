@@ -91,6 +91,15 @@ def is_compiled_by_torch() -> bool:
     return torch.compiler.is_compiling()
 
 
+def is_exported_by_torch() -> bool:
+    """Whether torch is making a graph of the code at hand for a file, where loops are unrolled."""
+    if keras.backend.backend() != "torch":
+        return False
+    import torch
+
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()
+
+
 def without_gradients() -> contextlib.AbstractContextManager[Any]:
     """Return a context in which nothing is kept for a gradient."""
     if keras.backend.backend() == "torch":

@@ -40,7 +40,7 @@ def copied(model: keras.Model, substitute: Substitute) -> keras.Model:
         model: built Functional or Sequential model. It is not changed.
         substitute: called once for each of `reachable_layers`; returns the layer to put in its
             place, or `None` for a copy of it. A layer that it returns unbuilt takes the weights of
-            the one it stands for; one that is built keeps its own.
+            the one it stands for; one that is built, or a model, keeps its own.
 
     Returns:
         A new model, not compiled, with the names of the old.
@@ -56,7 +56,7 @@ def copied(model: keras.Model, substitute: Substitute) -> keras.Model:
 
     def leaf(layer: keras.layers.Layer) -> keras.layers.Layer:
         new = substitute(layer)
-        if new is not None and new.built:
+        if new is not None and (new.built or is_graph(new)):
             return new
         if new is None and isinstance(layer, _LOOKUPS):
             # What they have learned is neither a weight nor in their configuration.

@@ -1,6 +1,7 @@
 """One run: build a row's model, train it, evaluate it after each epoch, measure it."""
 
 import datetime
+import math
 import statistics
 import time
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from harness import counts, latency
 from harness.batches import Shuffled
 from harness.plans import Plan, Recipe, Row, Trial
+from keras_sac import footprint, latency
 from keras_sac.analysis import environment
 
 EVALUATION_BATCH = 2000
+LATENCY_BATCHES = (1, 256)
 # Keras' stubs know "auto" only.
 _QUIET: Any = 0
 
@@ -102,7 +104,7 @@ def run(row: Row, trial: Trial, verbose: int = 1) -> dict[str, Any]:
     plan = row.build(trial)
     recipe, trained = plan.recipe or trial.recipe, plan.trained or plan.model
     trained.compile(plan.optimizer or recipe.optimizer(), loss=plan.loss, metrics=["accuracy"])
-    before = counts.parameters(plan.model)
+    before = _trained(plan.model)
     evaluation = EpochEvaluation(plan, trial)
     # Building a model draws numbers too, and some backends fix the shuffles before the first epoch.
     keras.utils.set_random_seed(trial.seed)
@@ -119,25 +121,35 @@ def run(row: Row, trial: Trial, verbose: int = 1) -> dict[str, Any]:
     if plan.finish is not None:
         plan.facts |= plan.finish(evaluation.chosen_weights())
     measured = plan.measured or plan.model
-    after = counts.parameters(measured)
+    takes = footprint(measured, split.x_test, compression=False).iloc[-1]
     return {
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "environment": environment(),
         "counts": {
-            **after,
-            "trainable": max(before["trainable"], after["trainable"]),
-            "macs": counts.macs(measured),
+            "trainable": max(before, _trained(measured)),
+            "stored": int(takes["parameters"]),
+            "macs": int(takes["macs"]),
         },
         "facts": plan.facts,
         "history": history,
         "result": choose(history),
-        "latency": latency.measure(measured, split.x_test),
+        "latency": _latency(measured, split.x_test),
         "seconds": {
             "first_epoch": history["seconds"][0],
             "epoch": statistics.median(history["seconds"][1:] or history["seconds"]),
             "run": time.perf_counter() - begin,
         },
     }
+
+
+def _trained(model: keras.Model) -> int:
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
+def _latency(model: keras.Model, x: np.ndarray) -> list[dict[str, Any]]:
+    found = latency(model, x, batch_sizes=LATENCY_BATCHES, repeats=50, seconds=0.5)
+    kept = found[["batch_size", "median_ms", "repeats"]].round({"median_ms": 4})
+    return kept.to_dict("records")
 
 
 def _data(plan: Plan, x: np.ndarray, y: np.ndarray, recipe: Recipe) -> dict[str, Any]:

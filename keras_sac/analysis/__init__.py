@@ -2,5 +2,7 @@
 
 from keras_sac.analysis._activation_sparsity import activation_sparsity
 from keras_sac.analysis._environment import environment
+from keras_sac.analysis._footprint import compare, footprint
+from keras_sac.analysis._latency import latency
 
-__all__ = ["activation_sparsity", "environment"]
+__all__ = ["activation_sparsity", "compare", "environment", "footprint", "latency"]

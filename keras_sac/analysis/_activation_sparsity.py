@@ -11,7 +11,7 @@ from keras_sac._arguments import integer
 from keras_sac._table import table
 from keras_sac._targets import check_model
 from keras_sac.analysis._batches import input_batches
-from keras_sac.analysis._outputs import layer_paths, watched_outputs
+from keras_sac.analysis._calls import Call, layer_paths, watched_calls
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,8 +58,9 @@ def activation_sparsity(model: keras.Model, x: Any, *, batch_size: int = 256) ->
     counts: dict[int, _Count] = {}
     paths = {id(layer): path for path, layer in layer_paths(model).items()}
 
-    def see(layer: keras.layers.Layer, tensors: list[Any]) -> None:
-        floating = [each for each in tensors if keras.backend.is_float_dtype(_dtype(each))]
+    def see(call: Call) -> None:
+        layer = call.layer
+        floating = [each for each in call.own if keras.backend.is_float_dtype(_dtype(each))]
         if floating:
             fresh = _Count(paths[id(layer)], type(layer).__name__)
             count = counts.setdefault(id(layer), fresh)
@@ -67,7 +68,7 @@ def activation_sparsity(model: keras.Model, x: Any, *, batch_size: int = 256) ->
                 count.add(tensor)
 
     samples = 0
-    with watched_outputs(model, see):
+    with watched_calls(model, see):
         for inputs, size in input_batches(x, batch_size):
             model(inputs, training=False)
             samples += size

@@ -90,6 +90,23 @@ def threads() -> int:
     return os.cpu_count() or 1
 
 
+def set_threads(number: int) -> None:
+    """Let the backend use a number of CPU threads for one product.
+
+    Raises:
+        ValueError: where that is decided before the program begins.
+    """
+    backend = keras.config.backend()
+    if backend != "torch":
+        raise ValueError(
+            f"`threads` of {backend} are set before it begins. Received: threads={number}. Start "
+            "the program on as many cores (`taskset -c 0,1 python ...` on Linux)."
+        )
+    import torch
+
+    torch.set_num_threads(number)
+
+
 def _backend_version(backend: str) -> str:
     # torch says which build it is (+cpu, +cu130) only here.
     if backend == "torch":

@@ -12,7 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_sac._last_axis import largest, relu, row_sums, sign, total
+from keras_sac._backend import is_exported_by_torch
+from keras_sac._last_axis import cast, largest, relu, row_sums, sign, total
 
 # Up to so many classes, and so many pairs in all rows, all pairs are compared at once: fewer
 # operations than any search.
@@ -29,8 +30,9 @@ def are_few(shape: tuple[int | None, ...]) -> bool:
     n = shape[-1]
     if n is None or n > _FEW:
         return False
-    # Where the number of rows is not known yet, it is that of a batch.
-    return n * n * math.prod(extent or 1 for extent in shape[:-1]) <= _PAIRS
+    # Where the number of rows is not known yet, or a symbol, it is that of a batch.
+    known = (extent for extent in shape[:-1] if isinstance(extent, int))
+    return n * n * math.prod(known) <= _PAIRS
 
 
 def among_few(r: Any, power: int) -> Any:
@@ -59,11 +61,38 @@ def threshold(z: Any, power: int) -> Any:
         `(..., 1)`; NaN where the row has a NaN.
     """
     n = z.shape[-1]
+    if is_exported_by_torch():
+        return _by_sorting(z, power)
     if n is None or n < _MANY:
         return _newton(z, _below(z), power, True)
     leading = ops.shape(z)[:-1]
     tau = _by_blocks(ops.reshape(z, (-1, n)), power)
     return ops.reshape(tau, (*leading, 1))
+
+
+def _by_sorting(z: Any, power: int) -> Any:
+    """Find the support among the `k` largest classes, for every `k`.
+
+    A graph of torch that is written into a file holds no loop of which the end depends on data: one
+    that was traced would take as many steps for all inputs as it took for one.
+
+    Args:
+        z: `(..., n)`, as for `threshold`.
+        power: `q`.
+    """
+    ordered = ops.flip(ops.sort(z, axis=-1), axis=-1)
+    k = ops.cumsum(ops.ones_like(ordered), axis=-1)
+    sum_of = ops.cumsum(ordered, axis=-1)
+    if power == 1:
+        roots = (sum_of - 1.0) / k
+    else:
+        mean = sum_of / k
+        variance = ops.cumsum(ordered * ordered, axis=-1) / k - mean * mean
+        roots = mean - ops.sqrt(relu(1.0 / k - variance))
+    # Roots of all `k` classes that are above them; those of more classes are none.
+    inside = ordered > roots
+    last = total(cast(inside, z.dtype))
+    return total(ops.where(k == last, roots, ops.zeros_like(roots)))
 
 
 def _by_blocks(z: Any, power: int) -> Any:

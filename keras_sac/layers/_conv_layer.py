@@ -155,9 +155,9 @@ class SACConv(SubspaceLayer):
         channels = self.in_dim // int(np.prod(self.kernel_size))
         return (*self.kernel_size, channels, self.filters)
 
-    def _make_stock(self, **kwargs: Any) -> Any:
+    def _make_stock(self, filters: int | None = None, **kwargs: Any) -> Any:
         return self._stock(
-            self.filters,
+            self.filters if filters is None else filters,
             self.kernel_size,
             strides=self.strides,
             padding=self.padding,
@@ -167,10 +167,18 @@ class SACConv(SubspaceLayer):
         )
 
     def _stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
-        layer = self._make_stock(**kwargs)
+        return self._built(self._make_stock(**kwargs), self._kernel_shape()[-2])
+
+    def _basis_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        return self._built(self._make_stock(self.rank, **kwargs), self._kernel_shape()[-2])
+
+    def _learner_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        layer = self._stock(self.filters, 1, data_format=self.data_format, **kwargs)
+        return self._built(layer, self.rank)
+
+    def _built(self, layer: Any, channels: int) -> keras.layers.Layer:
         # Large enough for any kernel: the sizes of the space leave no trace in the weights.
         space = [1 + (k - 1) * d for k, d in zip(self.kernel_size, self.dilation_rate, strict=True)]
-        channels = self._kernel_shape()[-2]
         last = self.data_format == "channels_last"
         layer.build((None, *space, channels) if last else (None, channels, *space))
         return layer

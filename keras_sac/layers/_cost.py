@@ -18,5 +18,5 @@ def factored_is_cheaper(rows: int | None, in_dim: int, rank: int, units: int) ->
 
 
 def rows_of(shape: Sequence[int | None]) -> int | None:
-    """Product of the sizes, `None` if one is not known."""
-    return None if any(size is None for size in shape) else math.prod(shape)  # type: ignore[arg-type]
+    """Product of the sizes, `None` if one is not known, or a symbol that torch is tracing."""
+    return math.prod(shape) if all(isinstance(size, int) for size in shape) else None  # type: ignore[arg-type]

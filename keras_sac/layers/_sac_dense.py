@@ -147,9 +147,19 @@ class SACDense(SubspaceLayer):
         return (self.in_dim, self.units)
 
     def _stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
-        layer = keras.layers.Dense(self.units, **kwargs)
-        layer.build((None, self.in_dim))
-        return layer
+        return _dense(self.in_dim, self.units, kwargs)
+
+    def _basis_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        return _dense(self.in_dim, self.rank, kwargs)
+
+    def _learner_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        return _dense(self.rank, self.units, kwargs)
+
+
+def _dense(in_dim: int, units: int, kwargs: dict[str, Any]) -> keras.layers.Dense:
+    layer = keras.layers.Dense(units, **kwargs)
+    layer.build((None, in_dim))
+    return layer
 
 
 def positive_integer(name: str, value: Any) -> int:

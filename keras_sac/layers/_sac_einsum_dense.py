@@ -211,3 +211,28 @@ class SACEinsumDense(SubspaceLayer):
         )
         layer.build(self._input_shape)
         return layer
+
+    def _basis_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        equation = self._parsed.project_equation()
+        # The labels of what comes out; the last is the rank, of which no other layer knows.
+        labels = EinsumEquation.parse(equation).outputs
+        sizes = {**self._sizes, labels[-1]: self.rank}
+        bias_axes = labels[-1] if kwargs.pop("use_bias") else None
+        shape = self._shape_of(labels, sizes)
+        layer = keras.layers.EinsumDense(equation, shape, bias_axes=bias_axes, **kwargs)
+        layer.build(self._input_shape)
+        return layer
+
+    def _learner_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        equation = self._parsed.combine_equation()
+        bias_axes = self.bias_axes if kwargs.pop("use_bias") else None
+        layer = keras.layers.EinsumDense(
+            equation, self.partial_output_shape, bias_axes=bias_axes, **kwargs
+        )
+        layer.build(self._basis_layer(use_bias=False).compute_output_shape(self._input_shape))
+        return layer
+
+    def _shape_of(self, labels: str, sizes: dict[str, int | None]) -> tuple[int | None, ...]:
+        # As the argument of a layer: without the batch axis, which an ellipsis on the left has.
+        named = labels if self._parsed.ellipsis == "left" else labels[1:]
+        return tuple(sizes.get(label) for label in named)

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_sac.layers._adapt import basis_of_inputs
+from keras_sac.layers._factors import factor_layers
 from keras_sac.layers._initialization import input_gain
 from keras_sac.layers._merge import merged_layer
 from keras_sac.layers._orthonormal import Orthonormal
@@ -20,8 +21,8 @@ class SubspaceLayer(SubspaceState):
     products. Use `SACDense`, `SACConv1D/2D/3D` or `SACEinsumDense`; this class is for
     `isinstance` and for a sibling of yours, which says how inputs are read as rows of width
     `in_dim` (`_grid`, `_samples`), how the products are carried out (`_apply_basis`,
-    `_apply_learner`, `_apply_kernel`, `_factored`), and what stock layer it replaces
-    (`_kernel_shape`, `_stock_layer`).
+    `_apply_learner`, `_apply_kernel`, `_factored`), what stock layer it replaces
+    (`_kernel_shape`, `_stock_layer`), and which two do the same (`_basis_layer`, `_learner_layer`).
 
     Weights, in this order: `learner`, `bias`, `basis`, `mean` (with `center`).
     """
@@ -175,3 +176,18 @@ class SubspaceLayer(SubspaceState):
             ValueError: if the layer is not built, or has no basis yet.
         """
         return merged_layer(self)
+
+    def to_factors(self) -> keras.Sequential:
+        """Return two stock Keras layers, `x B` and `z L`: same outputs, no SAC in them.
+
+        For programs without this package, where the two products are to stay two. The learner keeps
+        its zeros. Constraints and regularizers of the weights are dropped.
+
+        Returns:
+            A `keras.Sequential` of the same name with two built layers, `Dense`, `Conv1D/2D/3D` or
+            `EinsumDense`; the first is not trainable.
+
+        Raises:
+            ValueError: if the layer is not built, or has no basis yet.
+        """
+        return factor_layers(self)

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 
 import keras
 import numpy as np
@@ -233,6 +234,24 @@ def test_to_dense_keeps_what_the_stock_layer_has_too(row, basis):
     assert float(stock.activity_regularizer.l1) == pytest.approx(0.1)
     assert stock.dtype_policy.name == "mixed_bfloat16"
     assert not stock.trainable
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_to_factors_are_two_stock_layers_with_the_same_outputs(row, basis, x, rng, center):
+    layer = row.make(basis, center=center, activation="sigmoid", name="mine")
+    layer.build((None, *row.input_shape))
+    randomized(layer, rng)
+    pair = layer.to_factors()
+    assert [type(each) for each in pair.layers] == [type(row.stock())] * 2
+    assert pair.name == "mine"
+    np.testing.assert_allclose(numpy(pair(x)), numpy(layer(x)), atol=1e-5)
+    kernels = [each.kernel for each in pair.layers]
+    assert [math.prod(kernel.shape) for kernel in kernels] == [
+        row.in_dim * row.rank,
+        row.rank * row.units,
+    ]
+    np.testing.assert_array_equal(numpy(kernels[1]).ravel(), numpy(layer.learner).ravel())
+    assert not pair.layers[0].trainable_weights
 
 
 def test_saved_and_loaded(row, basis, x, tmp_path):

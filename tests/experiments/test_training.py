@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from harness import counts, latency, plans, training
-from harness.errors import ExperimentError
+from harness import plans, training
 from harness.splits import Split
 from keras_sac import SACDense
 
@@ -28,57 +27,6 @@ def network(first):
 
 def row(build, name="dense"):
     return plans.Row(name, name, {"method": name}, build)
-
-
-def test_counts_of_a_dense_network():
-    model = network(keras.layers.Dense(5))
-    # 6 * 5 + 5 + 5 * 3 + 3.
-    assert counts.parameters(model) == {"trainable": 53, "stored": 53}
-    assert counts.macs(model) == 6 * 5 + 5 * 3
-
-
-def test_counts_of_a_subspace_network(rng):
-    model = network(SACDense(5, rng.normal(size=(6, 2)).astype("float32")))
-    # Trained: 2 * 5 + 5 + 5 * 3 + 3; stored: the basis of 6 * 2 too.
-    assert counts.parameters(model) == {"trainable": 33, "stored": 45}
-    assert counts.macs(model) == 6 * 2 + 2 * 5 + 5 * 3
-    wide = network(SACDense(5, rng.normal(size=(6, 6)).astype("float32")))
-    # Two products of rank 6 would cost 66; the layer forms the kernel instead.
-    assert counts.macs(wide) == 6 * 5 + 5 * 3
-
-
-def test_counts_are_those_before_compile_too(rng):
-    model = network(SACDense(5, rng.normal(size=(6, 2)).astype("float32")))
-    expected = counts.parameters(model)
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), plans.cross_entropy())
-    model.fit(np.ones((4, 6), "float32"), np.zeros(4, "int32"), verbose=0)
-    assert counts.parameters(model) == expected
-
-
-def test_nested_models_are_counted_and_unknown_layers_refused():
-    inner = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4), keras.layers.ReLU()])
-    assert counts.macs(network(inner)) == 6 * 4 + 4 * 3
-    with pytest.raises(ExperimentError, match="is a BatchNormalization"):
-        counts.macs(network(keras.layers.BatchNormalization()))
-
-
-@pytest.mark.parametrize("padding", ["valid", "same"])
-def test_counts_of_convolutions(padding):
-    layers = keras.layers
-    model = keras.Sequential(
-        [
-            keras.Input((7, 6, 3)),
-            layers.Conv2D(4, (3, 2), padding=padding),
-            layers.MaxPooling2D(),
-            layers.Conv2D(6, 1, strides=2, groups=2),
-            layers.Reshape((-1, 6)),
-            layers.Conv1D(5, 2, padding="same"),
-        ]
-    )
-    # Positions of the output times the weights of the kernel.
-    first, second, third = (5 * 5, 1 * 1, 1) if padding == "valid" else (7 * 6, 2 * 2, 4)
-    expected = first * 3 * 2 * 3 * 4 + second * 2 * 6 + third * 2 * 6 * 5
-    assert counts.macs(model) == expected
 
 
 def test_the_epoch_is_chosen_on_validation():
@@ -217,13 +165,20 @@ def test_training_on_other_inputs_evaluates_the_whole_model(trial):
     assert outcome["history"]["test_accuracy"][-1] == np.mean(labels == trial.split.y_test)
 
 
-def test_latency_repeats_samples_where_there_are_too_few():
-    model = network(keras.layers.Dense(5))
-    results = latency.measure(model, np.ones((3, 6), "float32"), (2, 7), repeats=6, warm_up=1)
-    assert [(r["batch_size"], r["repeats"]) for r in results] == [(2, 6), (7, 6)]
-    assert all(r["median_ms"] > 0 for r in results)
-    with pytest.raises(ValueError, match="at least 1"):
-        latency.measure(model, np.ones((3, 6), "float32"), (0,))
+@pytest.mark.parametrize(
+    ("rank", "trained", "stored", "macs"),
+    # 6 * 5 + 5 * 3; 6 * 2 + 2 * 5 + 5 * 3; rank 6 would cost 66, and the layer forms the kernel.
+    [(None, 53, 53, 45), (2, 33, 45, 37), (6, 53, 89, 45)],
+)
+def test_counts(trial, rng, rank, trained, stored, macs):
+    basis = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+
+    def build(trial):
+        first = SACDense(5, basis[:, :rank]) if rank else keras.layers.Dense(5)
+        return plans.Plan(network(first))
+
+    outcome = training.run(row(build), trial, verbose=0)
+    assert outcome["counts"] == {"trainable": trained, "stored": stored, "macs": macs}
 
 
 def test_what_is_shared_is_made_once(trial):

@@ -1,6 +1,7 @@
-"""Seeing what each layer of a model puts out, in a forward pass that leaves the model as it is."""
+"""Seeing what each layer of a model does, in a forward pass that leaves the model as it is."""
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,22 +12,30 @@ from keras_sac import _backend
 
 # They call what they hold once a step, inside a loop that some backends compile: what comes out
 # of a step is part of their own output, and cannot be seen everywhere.
-_STEPWISE = (keras.layers.RNN, keras.layers.TimeDistributed)
+STEPWISE = (keras.layers.RNN, keras.layers.TimeDistributed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of a layer: what it was given, what it put out, and what of that it made itself."""
+
+    layer: keras.layers.Layer
+    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    outputs: list[Any]
+    own: list[Any]
 
 
 @contextlib.contextmanager
-def watched_outputs(
-    model: keras.Model, see: Callable[[keras.layers.Layer, list[Any]], None]
-) -> Iterator[None]:
-    """Return a context in which `see(layer, tensors)` is told what each call of a layer puts out.
+def watched_calls(model: keras.Model, see: Callable[[Call], None]) -> Iterator[None]:
+    """Return a context in which `see` is told of each call of a layer, inner ones first.
 
-    Tensors that a layer only passes on from a layer inside it (as a nested model does) are left
-    out, so that each is told once. Variables, losses and gradients are not touched: what calls
-    change of a state lasts as long as the context.
+    A tensor is a layer's own unless a layer inside it made it, so each is the own of one call.
+    Variables, losses and gradients are not touched: what calls change of a state lasts as long as
+    the context.
 
     Args:
         model: built.
-        see: called after each call of a layer that put out tensors of its own.
+        see: called after each call that puts out tensors.
 
     Raises:
         ValueError: inside the context, if a layer without its weights is called.
@@ -64,7 +73,7 @@ def layer_paths(model: keras.Model) -> dict[str, keras.layers.Layer]:
         known.add(id(layer))
         same = sum(other == path or other.startswith(f"{path}#") for other in paths)
         paths[f"{path}#{same + 1}" if same else path] = layer
-        if isinstance(layer, _STEPWISE):
+        if isinstance(layer, STEPWISE):
             return
         for inner in layer._flatten_layers(include_self=False, recursive=False):
             if id(inner) not in known:
@@ -78,7 +87,7 @@ def _watching(
     layer: keras.layers.Layer,
     method: Callable[..., Any],
     going_on: list[list[Any]],
-    see: Callable[[keras.layers.Layer, list[Any]], None],
+    see: Callable[[Call], None],
 ) -> Callable[..., Any]:
     @functools.wraps(method)
     def watching(*args: Any, **kwargs: Any) -> Any:
@@ -91,8 +100,8 @@ def _watching(
         if going_on:
             going_on[-1].extend(tensors)
         own = [each for each in tensors if not any(each is other for other in inside)]
-        if own:
-            see(layer, own)
+        if tensors:
+            see(Call(layer, (args, kwargs), tensors, own))
         return outputs
 
     return watching

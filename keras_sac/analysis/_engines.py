@@ -1,0 +1,260 @@
+"""An exported file in the engine that is made for it: NumPy arrays in, NumPy arrays out.
+
+Nothing of keras_sac or Keras is imported here: an export is checked by a process that loads this
+file alone, without the package.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Inputs = Any  # An array, or a list or dict of them, as the model takes them.
+
+
+def flat(structure: Any) -> list[Any]:
+    """Return the leaves of nested lists, tuples and dicts, dicts in the order of their keys."""
+    if isinstance(structure, dict):
+        return [leaf for key in sorted(structure) for leaf in flat(structure[key])]
+    if isinstance(structure, list | tuple):
+        return [leaf for each in structure for leaf in flat(each)]
+    return [structure]
+
+
+class TensorFlow:
+    """A SavedModel in TensorFlow."""
+
+    def __init__(self, path: str, threads: int | None = None):
+        import tensorflow as tf
+
+        if threads is not None:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+        self._flat = tf.nest.flatten
+        self._model = tf.saved_model.load(path)
+        self.threads = tf.config.threading.get_intra_op_parallelism_threads() or None
+
+    def __call__(self, inputs: Inputs) -> list[np.ndarray]:
+        """Return the outputs, in the order of a flattened structure."""
+        return [each.numpy() for each in self._flat(self._model.serve(inputs))]
+
+    def constants(self) -> Iterator[np.ndarray]:
+        """Return the arrays that the file holds."""
+        return (variable.numpy() for variable in self._model.variables)
+
+
+class OnnxRuntime:
+    """An ONNX file in ONNX Runtime."""
+
+    def __init__(self, path: str, threads: int | None = None):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        self._path = path
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
+        self.names = [each.name for each in self._session.get_inputs()]
+        self.threads = threads
+
+    def __call__(self, inputs: Inputs) -> list[np.ndarray]:
+        """Return the outputs, in the order of the file."""
+        return self._session.run(None, _named(inputs, self.names))  # type: ignore[return-value]
+
+    def constants(self) -> Iterator[np.ndarray]:
+        """Return the arrays that the file holds."""
+        import onnx
+
+        graph = onnx.load(self._path).graph
+        yield from (onnx.numpy_helper.to_array(each) for each in graph.initializer)
+        for node in graph.node:
+            if node.op_type == "Constant":
+                tensors = [each.t for each in node.attribute if each.name == "value"]
+                yield from (onnx.numpy_helper.to_array(each) for each in tensors)
+
+
+def without_telemetry() -> Any:
+    """Return OpenVINO, imported so that it reports nothing.
+
+    It would do that from a process that it forks, which can hang where other threads run, as JAX's.
+    """
+    before = sys.modules.get("openvino_telemetry")
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        if before is None:
+            del sys.modules["openvino_telemetry"]
+        else:
+            sys.modules["openvino_telemetry"] = before
+
+
+class OpenVino:
+    """An OpenVINO model, or another that OpenVINO reads, in OpenVINO on the CPU.
+
+    In float32: where the CPU has bfloat16, OpenVINO would calculate in it by default, and be off by
+    a thousandth.
+    """
+
+    def __init__(self, path: str, threads: int | None = None):
+        openvino = without_telemetry()
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        core = openvino.Core()
+        self._model = core.read_model(path)
+        self._compiled = core.compile_model(self._model, "CPU", settings)
+        self.names = [each.any_name for each in self._compiled.inputs]
+        self.threads = threads or self._compiled.get_property("INFERENCE_NUM_THREADS")
+
+    def __call__(self, inputs: Inputs) -> list[np.ndarray]:
+        """Return the outputs, in the order of the file."""
+        outputs = self._compiled(_named(inputs, self.names))
+        return [np.array(outputs[each]) for each in self._compiled.outputs]
+
+    def constants(self) -> Iterator[np.ndarray]:
+        """Return the arrays that the file holds."""
+        operations = self._model.get_ops()
+        return (each.data for each in operations if each.get_type_name() == "Constant")
+
+
+class LiteRT:
+    """A `.tflite` file in LiteRT."""
+
+    def __init__(self, path: str, threads: int | None = None):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._path = path
+        self._run = Interpreter(model_path=path, num_threads=threads).get_signature_runner()
+        details = self._run.get_input_details()
+        self.names = sorted(details, key=lambda name: details[name]["index"])
+        self.threads = threads or 1
+
+    def __call__(self, inputs: Inputs) -> list[np.ndarray]:
+        """Return the outputs, in the order of their names and numbers."""
+        outputs = self._run(**_named(inputs, self.names))
+        return [outputs[name] for name in sorted(outputs, key=lambda name: (len(name), name))]
+
+    def constants(self) -> Iterator[np.ndarray]:
+        """Return the arrays that the file holds."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        # Before it allocates the others, an interpreter has the tensors of the file only.
+        interpreter = Interpreter(model_path=self._path)
+        for details in interpreter.get_tensor_details():
+            try:
+                yield interpreter.get_tensor(details["index"])
+            except ValueError:
+                continue
+
+
+class Torch:
+    """A `.pt2` file in PyTorch."""
+
+    def __init__(self, path: str, threads: int | None = None):
+        import torch
+
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._torch = torch
+        self._program = torch.export.load(path)
+        self._module = self._program.module()
+        self.threads = torch.get_num_threads()
+
+    def __call__(self, inputs: Inputs) -> list[np.ndarray]:
+        """Return the outputs, in the order of a flattened structure."""
+        with self._torch.inference_mode():
+            outputs = self._module(_mapped(self._torch.from_numpy, inputs))
+        return [each.numpy() for each in flat(outputs)]
+
+    def constants(self) -> Iterator[np.ndarray]:
+        """Return the arrays that the file holds."""
+        arrays = [*self._program.state_dict.values(), *self._program.constants.values()]
+        return (each.detach().numpy() for each in arrays if isinstance(each, self._torch.Tensor))
+
+
+ENGINES = {
+    "tensorflow": TensorFlow,
+    "onnxruntime": OnnxRuntime,
+    "openvino": OpenVino,
+    "litert": LiteRT,
+    "torch": Torch,
+}
+# Suffix -> the engines that read such a file, its own first.
+READERS = {
+    "": ("tensorflow", "openvino"),
+    ".onnx": ("onnxruntime", "openvino"),
+    ".xml": ("openvino",),
+    ".tflite": ("litert", "openvino"),
+    ".pt2": ("torch",),
+}
+
+
+def engine_of(path: str | os.PathLike[str], engine: str = "auto") -> str:
+    """Return the name of the engine for a file; `"auto"` is the one that its format is made for."""
+    suffix = "" if Path(path).is_dir() else Path(path).suffix
+    if suffix not in READERS:
+        raise ValueError(
+            f"No engine reads {str(path)!r}. Expected a SavedModel folder or a file that ends with "
+            f"{', '.join(filter(None, READERS))}."
+        )
+    readers = READERS[suffix]
+    if engine == "auto":
+        return readers[0]
+    if engine not in readers:
+        raise ValueError(f"{str(path)!r} is read by {', '.join(readers)}. Received: {engine=}")
+    return engine
+
+
+def opened(path: str | os.PathLike[str], engine: str = "auto", threads: int | None = None) -> Any:
+    """Return a file in an engine, to be called with inputs.
+
+    Args:
+        path: of an exported file or folder.
+        engine: one of `ENGINES`, or `"auto"`.
+        threads: for one product; as many as the engine takes by itself if `None`.
+    """
+    return ENGINES[engine_of(path, engine)](os.fspath(path), threads)
+
+
+def main(task: dict[str, Any]) -> dict[str, Any]:
+    """Run a file on batches of inputs, in a process of its own.
+
+    Args:
+        task: `path` of the file; `inputs` and `outputs`, for each batch the `.npz` file of its
+            arrays and the one for what comes out; `structure`, how the model takes the arrays, with
+            the number of one for each leaf; `names` of them, in the order of the numbers.
+
+    Returns:
+        `constants`: size and zeros of each array that the file holds.
+    """
+    engine = opened(task["path"])
+    for inputs, outputs in zip(task["inputs"], task["outputs"], strict=True):
+        with np.load(inputs) as arrays:
+            batch = _mapped(lambda leaf, of=arrays: of[f"arr_{leaf}"], task["structure"])
+            if task["names"] and sorted(getattr(engine, "names", ())) == sorted(task["names"]):
+                batch = dict(zip(task["names"], flat(batch), strict=True))
+            made = engine(batch)
+        np.savez(outputs, *made)
+    constants = [
+        [each.size, each.size - int(np.count_nonzero(each))] for each in engine.constants()
+    ]
+    return {"constants": constants}
+
+
+def _named(inputs: Inputs, names: list[str]) -> dict[str, Any]:
+    if isinstance(inputs, dict) and set(inputs) == set(names):
+        return inputs
+    return dict(zip(names, flat(inputs), strict=True))
+
+
+def _mapped(function: Any, structure: Any) -> Any:
+    if isinstance(structure, dict):
+        return {key: _mapped(function, each) for key, each in structure.items()}
+    if isinstance(structure, list | tuple):
+        return type(structure)(_mapped(function, each) for each in structure)
+    return function(structure)

@@ -1,0 +1,136 @@
+"""`latency`: how long a batch takes, in Keras or in the engine of an exported file."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_sac._arguments import at_least_zero, integer
+from keras_sac._table import table
+from keras_sac.analysis import _engines, _environment
+from keras_sac.analysis._samples import batch_of, noise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FEWEST = 5
+
+
+def latency(
+    model: "keras.Model | str | os.PathLike[str]",
+    sample: Any = None,
+    *,
+    batch_sizes: Sequence[int] = (1, 64),
+    engine: str = "auto",
+    threads: int | None = None,
+    warm_up: int = 5,
+    repeats: int = 200,
+    seconds: float = 1.0,
+) -> "pd.DataFrame":
+    """Measure how long a model takes for a batch, from NumPy arrays to NumPy arrays.
+
+    A Keras model is measured in its backend, as `model.predict_on_batch` runs it; a file that
+    `export` wrote in the engine that is made for it. What else runs on the machine counts too:
+    compare figures of one run.
+
+    Args:
+        model: a built Keras model; or the path of a SavedModel, `.onnx`, `.xml` (OpenVINO),
+            `.tflite` or `.pt2`.
+        sample: inputs, an array `(samples, ...)` or a structure of arrays as the model takes it;
+            repeated where a batch needs more. Random numbers by default, for Keras models.
+        batch_sizes: to measure, each at least 1.
+        engine: `"auto"`, or another one that reads the file: `"keras"`, `"tensorflow"`,
+            `"onnxruntime"`, `"openvino"` (in float32), `"litert"`, `"torch"`.
+        threads: that the engine may use for one product; its own choice by default. In Keras on
+            TensorFlow and JAX it is set outside, before the program begins.
+        warm_up: calls that are not counted (the first one compiles).
+        repeats: counted calls, at most.
+        seconds: no further call begins after this time, but at least five are counted.
+
+    Returns:
+        One row for each batch size: `engine`, `batch_size`, `median_ms`, `q25_ms` and `q75_ms`
+        (half of the calls took between these), `min_ms`, `repeats`, `threads` (`<NA>` where the
+        engine does not tell) and `device`.
+
+    Raises:
+        ValueError: if an argument is out of range, the model is not built, no engine reads the
+            file, or the threads cannot be set any more.
+        ImportError: if the engine is not installed.
+
+    Examples:
+        >>> import keras
+        >>> from keras_sac import latency
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> times = latency(model, batch_sizes=[1, 32], repeats=5)
+        >>> times["batch_size"].tolist(), bool((times["median_ms"] > 0).all())
+        ([1, 32], True)
+    """
+    sizes = [integer("batch_sizes", size, 1) for size in batch_sizes]
+    warm_up, repeats = integer("warm_up", warm_up, 0), integer("repeats", repeats, 1)
+    seconds = at_least_zero("seconds", seconds)
+    threads = None if threads is None else integer("threads", threads, 1)
+    if isinstance(model, keras.Model):
+        engine, run, threads = _keras(model, engine, threads)
+        device = _environment.device_name()
+        sample = noise(model, max(sizes)) if sample is None else sample
+    else:
+        if sample is None:
+            raise ValueError("A file is measured on inputs that you give: `sample=`.")
+        engine = _engines.engine_of(model, engine)
+        run = _engines.opened(model, engine, threads)
+        threads, device = run.threads, _environment.cpu_name()
+    rows = []
+    for size in sizes:
+        batch = batch_of(sample, size)
+        times = 1000 * np.array(_times(lambda: run(batch), warm_up, repeats, seconds))  # noqa: B023
+        lower, median, upper = np.quantile(times, [0.25, 0.5, 0.75])
+        rows.append(
+            {
+                "engine": engine,
+                "batch_size": size,
+                "median_ms": median,
+                "q25_ms": lower,
+                "q75_ms": upper,
+                "min_ms": times.min(),
+                "repeats": len(times),
+                "threads": threads,
+                "device": device,
+            }
+        )
+    found = table(rows)
+    found["threads"] = found["threads"].astype("Int64")
+    return found
+
+
+def _times(call: Callable[[], Any], warm_up: int, repeats: int, seconds: float) -> list[float]:
+    for _ in range(warm_up):
+        call()
+    times: list[float] = []
+    begin = time.perf_counter()
+    while len(times) < repeats and (len(times) < _FEWEST or time.perf_counter() - begin < seconds):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def _keras(
+    model: keras.Model, engine: str, threads: int | None
+) -> tuple[str, Callable[[Any], Any], int]:
+    if engine not in ("auto", "keras"):
+        raise ValueError(
+            f"A Keras model runs in Keras. Received: {engine=}. Export it first: "
+            "`latency(export(model, path, format=...), sample)`."
+        )
+    if not model.built:
+        raise ValueError(
+            f"The model {model.name!r} has no weights yet. Call it on a batch, or "
+            "`model.build(input_shape)`, first."
+        )
+    backend = keras.config.backend()
+    if threads is not None:
+        _environment.set_threads(threads)
+    return f"keras ({backend})", model.predict_on_batch, _environment.threads()

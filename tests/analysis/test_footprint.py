@@ -1,0 +1,145 @@
+"""`footprint` and `compare`: rows, totals and bytes against NumPy and gzip."""
+
+import gzip
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from keras import layers
+
+from keras_sac import SACDense, compare, footprint, prune_to_sparsity
+from keras_sac._sparse_array import encoded_size
+
+
+def network():
+    inner = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(40, name="wide"), layers.BatchNormalization(name="bn")],
+        name="inner",
+    )
+    inputs = keras.Input((6,))
+    hidden = inner(inputs)
+    hidden = SACDense(30, "random", rank=4, name="sac")(layers.Activation("relu")(hidden))
+    return keras.Model(inputs, layers.Dense(2, name="last", trainable=False)(hidden))
+
+
+def test_rows_and_totals():
+    model = network()
+    prune_to_sparsity(model, 0.5)
+    found = footprint(model).set_index("layer")
+    assert list(found.index) == ["inner/wide", "inner/bn", "sac", "last", "total"]
+    assert found["parameters"].tolist() == [280, 160, 160 + 120 + 30, 62, 812]
+    assert found["parameters"]["total"] == model.count_params()
+    assert found["trainable"].tolist() == [280, 80, 150, 0, 510]
+    assert found["macs"].tolist() == [240, 0, 280, 60, 580]
+    assert found["effective_macs"].tolist() == [120, 0, 160 + 60, 30, 370]
+    by_hand = sum(int(np.count_nonzero(w)) for w in model.get_weights())
+    assert found["nonzeros"]["total"] == by_hand
+    assert found["sparsity"]["total"] == pytest.approx(1 - by_hand / 812)
+    assert found["bytes"]["total"] == 4 * 812
+    # Half of 240 zeros: a bit each, and the others as they are.
+    assert found["bound_bytes"]["inner/wide"] == 240 / 8 + 4 * 120 + 4 * 40
+    assert found["bound_bytes"]["inner/bn"] == 4 * 160
+
+
+def test_compressed_bytes():
+    model = network()
+    prune_to_sparsity(model, 0.9)
+    found = footprint(model).set_index("layer")
+    weights = [keras.ops.convert_to_numpy(w) for w in model.get_layer("last").weights]
+    packed = gzip.compress(b"".join(w.tobytes() for w in weights), compresslevel=9)
+    # The name of the system in the header aside, it is the same stream.
+    assert abs(found["gzip_bytes"]["last"] - len(packed)) <= 2
+    assert found["sparse_bytes"]["last"] == sum(map(encoded_size, weights))
+    fast = footprint(model, compression=False)
+    assert not {"gzip_bytes", "sparse_bytes"} & set(fast.columns)
+    pd.testing.assert_frame_equal(
+        fast, found.reset_index().drop(columns=["gzip_bytes", "sparse_bytes"])
+    )
+
+
+def test_other_types_have_other_bytes():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(4, dtype="bfloat16")])
+    found = footprint(model)
+    assert found["bytes"].tolist() == [72, 72]
+    mixed = keras.Sequential([keras.Input((8,)), layers.Dense(4, dtype="mixed_float16")])
+    assert footprint(mixed)["bytes"].tolist() == [144, 144]
+
+
+class Own(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.blocks = [layers.Dense(5, name="one"), layers.Dense(5, name="two")]
+        self.shared = self.blocks[0]
+
+    def call(self, inputs):
+        for block in self.blocks:
+            inputs = keras.ops.relu(block(inputs))
+        return self.shared(inputs)
+
+
+def test_a_subclassed_model_and_the_model_as_it_was(rng):
+    model = Own()
+    x = rng.normal(size=(3, 5)).astype("float32")
+    before = keras.ops.convert_to_numpy(model(x))
+    weights = model.get_weights()
+    found = footprint(model, x).set_index("layer")
+    assert found["macs"].tolist() == [50, 25, 75]
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(x)), before)
+    for mine, old in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(mine, old)
+    assert footprint(model)["macs"].tolist() == [50, 25, 75]
+
+
+def test_open_axes_need_a_sample():
+    model = keras.Sequential(
+        [keras.Input((None, 4)), layers.Dense(3, name="d"), layers.GlobalAveragePooling1D()]
+    )
+    with pytest.warns(UserWarning, match="operations are not counted.*Pass `sample=`"):
+        found = footprint(model)
+    assert found["macs"].isna().all()
+    assert found["parameters"].tolist() == [15, 15]
+    assert footprint(model, np.zeros((2, 7, 4)))["macs"].tolist() == [84, 84]
+
+
+class Odd(keras.layers.Layer):
+    def build(self, shape):
+        self.kernel = self.add_weight(name="kernel", shape=(shape[-1], shape[-1]))
+
+    def call(self, inputs):
+        return keras.ops.matmul(inputs, self.kernel)
+
+
+def test_classes_that_are_not_known():
+    model = keras.Sequential([keras.Input((4,)), Odd(name="odd"), layers.Dense(2, name="d")])
+    with pytest.warns(UserWarning, match=r"odd \(Odd\) are not known"):
+        found = footprint(model).set_index("layer")
+    assert found["macs"].isna().tolist() == [True, False, True]
+    # Warnings are errors here.
+    found = footprint(model, macs={Odd: lambda layer, given, made: given[0]})
+    assert found["macs"].tolist() == [16, 8, 24]
+
+
+def test_compare(rng):
+    dense = keras.Sequential([keras.Input((20,)), layers.Dense(30)])
+    pruned = keras.models.clone_model(dense)
+    prune_to_sparsity(pruned, 0.9)
+    thin = keras.Sequential([keras.Input((20,)), SACDense(30, "random", rank=3)])
+    found = compare({"dense": dense, "pruned": pruned, "thin": thin})
+    assert found.index.tolist() == ["dense", "pruned", "thin"]
+    assert found["macs"].tolist() == [600, 600, 150]
+    assert found["effective_macs_ratio"].tolist() == [1.0, 0.1, 0.25]
+    assert found["parameters_ratio"]["thin"] == pytest.approx(180 / 630)
+    assert found["sparse_bytes_ratio"]["pruned"] < 0.5
+    assert "sparsity_ratio" not in found
+    fast = compare({"a": dense}, compression=False)
+    assert "gzip_bytes" not in fast
+    with pytest.raises(ValueError, match="Received none"):
+        compare({})
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="has no weights yet"):
+        footprint(keras.Sequential([layers.Dense(2)]))
+    with pytest.raises(ValueError, match=r"Expected a `keras.Model`. Received: Dense"):
+        footprint(layers.Dense(2))
