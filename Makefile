@@ -50,6 +50,9 @@ bench: $(VENV)/.installed-all
 	$(BIN)/python benchmarks/bench_bases.py
 	$(BIN)/python benchmarks/bench_pruning.py
 	$(BIN)/python benchmarks/bench_sparsemax.py
+	$(BIN)/python benchmarks/bench_deploy.py
+	KERAS_BACKEND=torch $(BIN)/python benchmarks/bench_size.py
+	KERAS_BACKEND=torch $(BIN)/python benchmarks/bench_formats.py
 	@set -e; for backend in $(BACKENDS); do \
 	    KERAS_BACKEND=$$backend $(BIN)/python benchmarks/bench_sac_dense.py; \
 	done

@@ -1,8 +1,20 @@
 """Small networks for Keras 3: subspace layers, pruning, sparse heads and L1."""
 
-from keras_sac import analysis, bases, heads, layers, pruning, regularization, tfmot
+from keras_sac import (
+    analysis,
+    bases,
+    conversion,
+    deployment,
+    heads,
+    layers,
+    pruning,
+    regularization,
+    tfmot,
+)
 from keras_sac._version import __version__
-from keras_sac.analysis import activation_sparsity
+from keras_sac.analysis import activation_sparsity, compare, footprint, latency
+from keras_sac.conversion import merge_sac
+from keras_sac.deployment import export, load_sparse, save_sparse, to_sparse_runtime
 from keras_sac.heads import (
     Entmax15,
     Entmax15Loss,
@@ -55,18 +67,28 @@ __all__ = [
     "add_kernel_l1",
     "analysis",
     "bases",
+    "compare",
+    "conversion",
+    "deployment",
     "entmax15",
+    "export",
     "filter_sparsity",
+    "footprint",
     "heads",
+    "latency",
     "layers",
+    "load_sparse",
+    "merge_sac",
     "precompute_projection",
     "prune_by_threshold",
     "prune_filters_by_norm",
     "prune_to_sparsity",
     "pruning",
     "regularization",
+    "save_sparse",
     "sparsemax",
     "sparsity",
     "swap_head",
     "tfmot",
+    "to_sparse_runtime",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sac._copying import is_graph
 from keras_sac.analysis._calls import STEPWISE, Call, watched_calls
 from keras_sac.analysis._samples import batch_of, noise
 from keras_sac.analysis._uses import Uses, products_without_kernel, subspace_factors, uses_of
@@ -25,6 +26,11 @@ class Macs:
         for name in ("dense", "effective"):
             mine, more = getattr(self, name), getattr(other, name)
             setattr(self, name, None if mine is None or more is None else mine + more)
+
+    def scale(self, factor: float) -> None:
+        """Multiply all of them."""
+        if self.dense is not None and self.effective is not None:
+            self.dense, self.effective = self.dense * factor, self.effective * factor
 
 
 def macs_of(
@@ -44,20 +50,60 @@ def macs_of(
     Raises:
         ValueError: if the model leaves open what it takes, and there is no sample.
     """
-    inputs = noise(model, 1) if sample is None else batch_of(sample, 1)
+    inputs = noise(model, 1) if sample is None else batch_of(sample, _smallest_batch(model))
     size = keras.tree.flatten(inputs)[0].shape[0]
+    found = _of_pass(model, [inputs], more or {})
+    for each in found.values():
+        each.scale(1 / size)
+    return found
+
+
+def _smallest_batch(model: keras.Model) -> int:
+    # A model may be made for batches of one size, as stateful ones are.
+    shapes = [each.shape for each in model.inputs] if is_graph(model) else []
+    return next((shape[0] for shape in shapes if shape and shape[0] is not None), 1)
+
+
+def _of_pass(
+    layer: keras.layers.Layer, inputs: Sequence[Any], more: Mapping[type, Uses]
+) -> dict[int, Macs]:
+    """Count the operations of a call, those of inner layers each by itself."""
     found: dict[int, Macs] = {}
+    stepwise: list[tuple[Any, Any]] = []
 
     def see(call: Call) -> None:
-        counted = _of_call(call, more or {})
-        found.setdefault(id(call.layer), Macs()).add(counted)
+        given, made = _ends(call)
+        if isinstance(call.layer, STEPWISE) and uses_of(call.layer, given, made, more) is None:
+            # Afterwards: what it holds may have a place of its own in the model, which is watched.
+            stepwise.append((call.layer, keras.tree.flatten(call.arguments)[0]))
+            return
+        counted = found.setdefault(id(call.layer), Macs())
+        products = products_without_kernel(call.layer, call.arguments)
+        counted.add(Macs(products, products))
+        counted.add(_of_kernels(call.layer, given, made, more))
 
-    with watched_calls(model, see):
-        model(inputs, training=False)
-    for each in found.values():
-        if each.dense is not None and each.effective is not None:
-            each.dense, each.effective = each.dense / size, each.effective / size
+    with watched_calls(layer, see):
+        layer(*inputs, training=False)
+    for each, sequence in stepwise:
+        found.setdefault(id(each), Macs()).add(_of_steps(each, sequence, more))
     return found
+
+
+def _of_steps(layer: Any, sequence: Any, more: Mapping[type, Uses]) -> Macs:
+    """Count one step of what a layer calls step by step, times the steps."""
+    batch, steps, *rest = sequence.shape
+    step = keras.ops.zeros((batch, *rest), keras.backend.standardize_dtype(sequence.dtype))
+    if isinstance(layer, keras.layers.TimeDistributed):
+        inner, inputs = layer.layer, [step]
+    else:
+        inner, inputs = layer.cell, [step, layer.get_initial_state(batch_size=batch)]
+    if not isinstance(inner, keras.layers.Layer):
+        return Macs(None, None)
+    counted = Macs()
+    for each in _of_pass(inner, inputs, more).values():
+        counted.add(each)
+    counted.scale(steps)
+    return counted
 
 
 def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
@@ -70,46 +116,46 @@ def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
     return [weight for weight in layer.weights if id(weight) not in inside]
 
 
-def _of_call(call: Call, more: Mapping[type, Uses]) -> Macs:
-    layer = call.layer
-    args, kwargs = call.arguments
-    tensors = [each for each in keras.tree.flatten((args, kwargs)) if hasattr(each, "shape")]
-    given = tuple(tensors[0].shape) if tensors else ()
-    made = tuple(call.outputs[0].shape)
-    products = products_without_kernel(layer, call.arguments)
-    counted = Macs(products, products)
-    counted.add(_of_kernels(layer, given, made, more))
-    return counted
+def _ends(call: Call) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    tensors = [each for each in keras.tree.flatten(call.arguments) if hasattr(each, "shape")]
+    return tuple(tensors[0].shape) if tensors else (), tuple(call.outputs[0].shape)
 
 
 def _of_kernels(
     layer: keras.layers.Layer,
-    given: Sequence[int],
-    made: Sequence[int],
+    given: tuple[int, ...],
+    made: tuple[int, ...],
     more: Mapping[type, Uses],
 ) -> Macs:
-    if isinstance(layer, keras.layers.TimeDistributed):
-        inner = layer.layer
-        if any(inner._flatten_layers(include_self=False)):
-            return Macs(None, None)
-        steps = given[1]
-        one = _of_kernels(inner, (given[0], *given[2:]), (made[0], *made[2:]), more)
-        if one.dense is None or one.effective is None:
-            return one
-        return Macs(steps * one.dense, steps * one.effective)
-    kernels = [each for each in own_weights(layer) if _may_be_kernel(each)]
+    kernels = _kernels(layer)
     if not kernels:
         return Macs()
-    uses = uses_of(layer, tuple(given), tuple(made), more)
+    uses = uses_of(layer, given, made, more)
     if uses is None:
         return Macs(None, None)
     factors = subspace_factors(layer)
-    if factors is not None:
+    if factors is not None and not isinstance(uses, Mapping):
         return _of_subspace(*factors, uses)
-    return Macs(
-        uses * sum(math.prod(each.shape) for each in kernels),
-        uses * sum(_nonzeros(each) for each in kernels) if uses else 0,
-    )
+    counted = Macs()
+    for name, kernel in kernels:
+        times = uses.get(name, 0) if isinstance(uses, Mapping) else uses
+        if times:
+            counted.add(Macs(times * math.prod(kernel.shape), times * _nonzeros(kernel)))
+    return counted
+
+
+def _kernels(layer: Any) -> list[tuple[str, Any]]:
+    # Biases of recurrent layers and of attention have two axes as well.
+    found = [
+        (each.name, each)
+        for each in own_weights(layer)
+        if len(each.shape) > 1 and "bias" not in each.name
+    ]
+    if found and (layer.quantization_mode or getattr(layer, "lora_enabled", False)):
+        # Packed, with scales, or with adapters besides; this is what is multiplied.
+        kernel = getattr(layer, "kernel", None)
+        return found if kernel is None else [("kernel", kernel)]
+    return found
 
 
 def _of_subspace(basis: keras.Variable, learner: keras.Variable, uses: float) -> Macs:
@@ -121,10 +167,5 @@ def _of_subspace(basis: keras.Variable, learner: keras.Variable, uses: float) ->
     return Macs(uses * in_dim * units, uses * int(np.count_nonzero(kernel)))
 
 
-def _may_be_kernel(weight: keras.Variable) -> bool:
-    # Biases of recurrent layers and of attention have two axes as well.
-    return len(weight.shape) > 1 and "bias" not in weight.name
-
-
-def _nonzeros(weight: keras.Variable) -> int:
+def _nonzeros(weight: Any) -> int:
     return int(np.count_nonzero(keras.ops.convert_to_numpy(weight)))

@@ -1,0 +1,128 @@
+"""Inference of a pruned MLP by `to_sparse_runtime`, and of one with subspace layers, against dense.
+
+    python benchmarks/bench_deploy.py
+
+The MLP is 4096-4096-4096-10, with random weights pruned by magnitude. Each backend is measured in a
+process of its own, in `rounds` that take turns; within a process the models take turns too, as
+`model.predict_on_batch` runs them. Each round decides anew which layers run sparse, for each
+sparsity and batch size; where it decides for none, the two models are equal and so are their times,
+but for the noise that the table allows for. In the other MLP the first two layers are `SACDense`
+with a rank of an eighth of the width.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from timing import run_child, write_result
+
+HERE = pathlib.Path(__file__).parent
+# How many times as fast as dense it must be: at a sparsity, at all others, and with SAC layers.
+PROMISED = {0.9: 1.5, 0.95: 3.0}
+NEVER_SLOWER = 1.0
+PROMISED_SAC = 2.0
+# Two equal models differ by so much here.
+NOISE = 0.05
+
+
+@dataclasses.dataclass
+class Options:
+    """What is measured."""
+
+    width: int = 4096
+    """Width of the input and of the two hidden layers."""
+    sparsities: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95, 0.98)
+    """Shares of zeros in each kernel, ascending."""
+    batch_sizes: tuple[int, ...] = (1, 64)
+    """Samples of a batch."""
+    repeats: int = 100
+    """Calls of each model in a round, at most."""
+    seconds: float = 4.0
+    """A round of one comparison ends after this time, but not before five calls of each."""
+    rounds: int = 3
+    """Rounds over all backends."""
+    seed: int = 0
+    """Seed of weights and inputs."""
+    backends: tuple[str, ...] = ("torch", "tensorflow", "jax")
+    """Which backends are measured."""
+    output: pathlib.Path = HERE / "results" / "bench_deploy.json"
+    """Where the result is written."""
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Return all single times and decisions, by backend and comparison."""
+    found: dict[str, Any] = {}
+    environments = {}
+    arguments = {**dataclasses.asdict(options), "output": None}
+    for turn in range(options.rounds):
+        for backend in options.backends:
+            result = run_child(HERE / "deploy_child.py", arguments, KERAS_BACKEND=backend)
+            environments[backend] = result["environment"]
+            for new in result["comparisons"]:
+                key = (new["model"], new["sparsity"], new["batch_size"])
+                kept = found.setdefault(backend, {}).setdefault(key, {**new, "runs_as": []})
+                kept["runs_as"].append(new["runs_as"])
+                if kept["seconds"] is not new["seconds"]:
+                    for name, seconds in new["seconds"].items():
+                        kept["seconds"][name] += seconds
+        print(f"round {turn + 1} of {options.rounds} done", flush=True)
+    comparisons = {backend: list(by_key.values()) for backend, by_key in found.items()}
+    return {"environments": environments, "comparisons": comparisons}
+
+
+def table(comparisons: dict[str, Any]) -> pd.DataFrame:
+    """Return medians in milliseconds, and how many times as fast as dense each model is."""
+    rows = []
+    for backend, measured in comparisons.items():
+        for each in measured:
+            ms = {name: 1e3 * float(np.median(s)) for name, s in each["seconds"].items()}
+            speedup = ms["dense"] / ms["ours"]
+            promised = PROMISED_SAC
+            if each["model"] == "pruned":
+                promised = PROMISED.get(each["sparsity"], NEVER_SLOWER)
+            least = promised - NOISE if promised == NEVER_SLOWER else promised
+            rows.append(
+                {
+                    "backend": backend,
+                    "model": each["model"],
+                    "sparsity": each["sparsity"],
+                    "batch": each["batch_size"],
+                    "runs as": ", ".join(each["runs_as"]),
+                    "dense ms": ms["dense"],
+                    "ours ms": ms["ours"],
+                    "times as fast": speedup,
+                    "promised": promised,
+                    "met": "met" if speedup >= least else "missed",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Measure, print the table, write the result."""
+    options = tyro.cli(Options, description=__doc__)
+    result = measure(options)
+    shown = table(result["comparisons"])
+    print(shown.to_string(index=False, float_format=lambda v: f"{v:.2f}"))
+    for measured in result["comparisons"].values():
+        for each in measured:
+            each["seconds"] = {
+                name: [round(t, 7) for t in times] for name, times in each["seconds"].items()
+            }
+    write_result(
+        options.output,
+        {
+            "options": {**dataclasses.asdict(options), "output": None},
+            "environments": result["environments"],
+            "table": shown.to_dict("records"),
+            "comparisons": result["comparisons"],
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Which exported formats are smaller when a model is pruned, and which are faster: the truth table.
+
+    KERAS_BACKEND=torch python benchmarks/bench_formats.py
+
+An MLP, the same pruned, and the same with subspace layers are exported to every format. Each file
+is measured as it lies, compressed by gzip -9, and in the engines that read it, the three models
+taking turns. Random weights: neither bytes nor times depend on what they have learned. The table
+in words is written beside the result, and is part of `docs/deployment.md`.
+"""
+
+import dataclasses
+import gzip
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tyro
+
+import keras_sac
+from keras_sac.analysis import environment
+from keras_sac.analysis._engines import READERS
+from timing import write_result
+
+HERE = pathlib.Path(__file__).parent
+FILES = {
+    "tf_saved_model": "model",
+    "onnx": "model.onnx",
+    "openvino": "model.xml",
+    "litert": "model.tflite",
+    "torch": "model.pt2",
+}
+# A difference below this share of the time is none.
+SAME = 0.1
+
+
+@dataclasses.dataclass
+class Options:
+    """What is measured."""
+
+    width: int = 2048
+    """Units of the two hidden layers, and width of the inputs."""
+    sparsity: float = 0.9
+    """Share of zeros in the kernels of the pruned model."""
+    rank: int = 256
+    """Of the subspace layers."""
+    batch_sizes: tuple[int, ...] = (1, 64)
+    """Samples of a batch."""
+    rounds: int = 5
+    """The three models take so many turns in each engine."""
+    seconds: float = 0.5
+    """Of a turn at one batch size."""
+    seed: int = 0
+    """Of the weights and inputs."""
+    output: pathlib.Path = HERE / "results" / "bench_formats.json"
+    """Where the result is written; the table beside it."""
+
+
+def models(options: Options) -> dict[str, keras.Model]:
+    """Return the dense model, the pruned one, and the one with subspace layers."""
+    keras.utils.set_random_seed(options.seed)
+    layers, n = keras.layers, options.width
+
+    def stack(hidden: Any) -> keras.Model:
+        return keras.Sequential([keras.Input((n,)), hidden(), hidden(), layers.Dense(10)])
+
+    dense = stack(lambda: layers.Dense(n, activation="relu"))
+    pruned = stack(lambda: layers.Dense(n, activation="relu"))
+    pruned.set_weights(dense.get_weights())
+    keras_sac.prune_to_sparsity(pruned, options.sparsity)
+    subspace = stack(
+        lambda: keras_sac.SACDense(n, "random", rank=options.rank, activation="relu", seed=1)
+    )
+    return {"dense": dense, "pruned": pruned, "subspace": subspace}
+
+
+def bytes_of(path: pathlib.Path) -> dict[str, int]:
+    """Return the bytes of a file or folder with what belongs to it, as it lies and by gzip -9."""
+    inside = path.rglob("*") if path.is_dir() else path.parent.glob(f"{path.stem}.*")
+    contents = [each.read_bytes() for each in sorted(inside) if each.is_file()]
+    packed = gzip.compress(b"".join(contents), compresslevel=9)
+    return {"bytes": sum(map(len, contents)), "gzip_bytes": len(packed)}
+
+
+def times(contestants: dict[str, Any], x: np.ndarray, options: Options, engine: str) -> Any:
+    """Return the medians of the turns, by batch size and contestant, in milliseconds."""
+    found: dict[int, dict[str, list[float]]] = {n: {} for n in options.batch_sizes}
+    for _ in range(options.rounds):
+        for name, model in contestants.items():
+            table = keras_sac.latency(
+                model, x, batch_sizes=options.batch_sizes, engine=engine, seconds=options.seconds
+            )
+            for row in table.itertuples():
+                found[row.batch_size].setdefault(name, []).append(round(row.median_ms, 5))
+    return found
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Return bytes and times of every format and engine."""
+    made = models(options)
+    rng = np.random.default_rng(options.seed)
+    x = rng.normal(size=(max(options.batch_sizes), options.width)).astype("float32")
+    sizes, milliseconds = {}, {}
+    milliseconds["keras", "keras"] = times(made, x, options, "keras")
+    runtime, report = keras_sac.to_sparse_runtime(
+        made["pruned"], x, batch_sizes=options.batch_sizes, verbose=0
+    )
+    milliseconds["to_sparse_runtime", "keras"] = times(
+        {"dense": made["dense"], "pruned": runtime}, x, options, "keras"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        for kind, model in made.items():
+            (folder / kind).mkdir()
+            model.save(folder / kind / "model.keras")
+            sizes.setdefault("keras", {})[kind] = bytes_of(folder / kind / "model.keras")
+            path = keras_sac.save_sparse(model, folder / kind / "packed.sparse")
+            sizes.setdefault("save_sparse", {})[kind] = bytes_of(pathlib.Path(path))
+        for form, file in FILES.items():
+            paths = {}
+            for kind, model in made.items():
+                target = folder / kind / form / file
+                target.parent.mkdir()
+                paths[kind] = keras_sac.export(model, target, form, sample=x, verbose=False)
+                sizes.setdefault(form, {})[kind] = bytes_of(target)
+            for engine in READERS[pathlib.Path(file).suffix]:
+                milliseconds[form, engine] = times(paths, x, options, engine)
+            print(f"{form} done", flush=True)
+    return {
+        "bytes": sizes,
+        "milliseconds": [
+            {"format": form, "engine": engine, "times": found}
+            for (form, engine), found in milliseconds.items()
+        ],
+        "sparse_runtime": report.to_dict("records"),
+    }
+
+
+def table(result: dict[str, Any], options: Options) -> pd.DataFrame:
+    """Return the shares of the dense model, and what they mean."""
+    rows = []
+    for entry in result["milliseconds"]:
+        row: dict[str, Any] = {"format": entry["format"], "engine": entry["engine"]}
+        size = result["bytes"].get(entry["format"])
+        for what, key in (("pruned", "bytes"), ("pruned, gzip", "gzip_bytes")):
+            row[f"bytes {what}"] = size["pruned"][key] / size["dense"][key] if size else np.nan
+        row["bytes subspace"] = size["subspace"]["bytes"] / size["dense"]["bytes"] if size else None
+        for n in options.batch_sizes:
+            medians = {name: np.median(turns) for name, turns in entry["times"][n].items()}
+            row[f"dense ms, {n}"] = medians["dense"]
+            for kind in ("pruned", "subspace"):
+                share = medians.get(kind, np.nan) / medians["dense"]
+                row[f"time {kind}, {n}"] = share
+        rows.append(row)
+    size = result["bytes"]["save_sparse"]
+    rows.append(
+        {
+            "format": "save_sparse",
+            "engine": "none: loaded into Keras",
+            "bytes pruned": size["pruned"]["bytes"] / size["dense"]["bytes"],
+            "bytes pruned, gzip": size["pruned"]["gzip_bytes"] / size["dense"]["gzip_bytes"],
+            "bytes subspace": size["subspace"]["bytes"] / size["dense"]["bytes"],
+        }
+    )
+    return pd.DataFrame(rows)
+
+
+def verdicts(shown: pd.DataFrame, options: Options) -> pd.DataFrame:
+    """Return the table in words: smaller or not, faster or not, for a pruned model."""
+
+    def speed(share: float) -> str:
+        if np.isnan(share):
+            return "–"
+        if share > 1 - SAME:
+            return "no" if share < 1 + SAME else f"slower, {share:.2f}"
+        return f"{1 / share:.1f} times"
+
+    def size(share: float) -> str:
+        return "–" if np.isnan(share) else f"{share:.2f}"
+
+    kept: dict[str, Any] = {
+        "format": shown["format"],
+        "engine": shown["engine"],
+        "bytes": shown["bytes pruned"].map(size),
+        "bytes, gzip -9": shown["bytes pruned, gzip"].map(size),
+    }
+    for n in options.batch_sizes:
+        kept[f"faster, batch {n}"] = shown[f"time pruned, {n}"].map(speed)
+    kept["subspace: bytes"] = shown["bytes subspace"].astype(float).map(size)
+    for n in options.batch_sizes:
+        kept[f"subspace: faster, batch {n}"] = shown[f"time subspace, {n}"].map(speed)
+    return pd.DataFrame(kept)
+
+
+def main() -> None:
+    """Measure, print the table, write result and table."""
+    options = tyro.cli(Options, description=__doc__)
+    result = measure(options)
+    shown = table(result, options)
+    words = verdicts(shown, options).to_markdown(index=False)
+    print(shown.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
+    print(words)
+    facts = {"options": {**dataclasses.asdict(options), "output": None}}
+    write_result(options.output, {**facts, "environment": environment(), **result})
+    partial = options.output.with_suffix(".partial")
+    partial.write_text(words + "\n")
+    os.replace(partial, options.output.with_suffix(".md"))
+
+
+if __name__ == "__main__":
+    main()

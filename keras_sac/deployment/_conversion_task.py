@@ -1,0 +1,31 @@
+"""What the process on another backend does: load a saved model, and write it in a format."""
+
+from typing import Any
+
+import keras
+
+# So that saved models find the layers of this package.
+import keras_sac  # noqa: F401
+from keras_sac.deployment._custom_objects import custom_objects
+from keras_sac.deployment._write import write
+
+
+def main(task: dict[str, Any]) -> dict[str, Any]:
+    """Write a model.
+
+    Args:
+        task: `model`, the path of a `.keras` file; `path` and `format` of what to write; `classes`,
+            the name of the module with the classes of its layers, or `None`.
+
+    Returns:
+        Nothing that the task does not say.
+    """
+    # The file was written by the process that asks for this: what it holds ran there already.
+    model = keras.saving.load_model(
+        task["model"],
+        custom_objects=custom_objects(task["classes"]),
+        compile=False,
+        safe_mode=False,
+    )
+    write(model, task["path"], task["format"])
+    return {}

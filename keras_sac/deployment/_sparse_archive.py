@@ -1,0 +1,152 @@
+"""The outside of a sparse file: a zip archive that ends with the digest of all before.
+
+The comment of the archive, its last bytes, is `keras_sac.sparse/<version> sha256:<digest>`. A later
+version may change everything but these.
+"""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+FORMAT = "keras_sac.sparse"
+VERSION = 1
+_TAIL = re.compile(rb"keras_sac\.sparse/(\d{1,9}) sha256:([0-9a-f]{64})\Z")
+_DIGITS = 64
+# Keras' own limits for what a member may expand to.
+_SMALL = 2**28
+_MOST_EXPANSION = 100
+
+
+@contextlib.contextmanager
+def new_archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
+    """Return a context with a new archive, which is complete at its end.
+
+    Args:
+        path: of the file, which is not there yet.
+    """
+    with zipfile.ZipFile(path, "x") as archive:
+        yield archive
+        archive.comment = f"{FORMAT}/{VERSION} sha256:{'0' * _DIGITS}".encode()
+    with open(path, "r+b") as file:
+        digest = _digest(file)
+        file.seek(-_DIGITS, os.SEEK_END)
+        file.write(digest)
+
+
+def member(name: str, size: int, *, compressed: bool) -> zipfile.ZipInfo:
+    """Return a new member of an archive, without what differs between two runs.
+
+    Args:
+        name: where the archive has it.
+        size: of its content at most, in bytes.
+        compressed: with deflate.
+    """
+    info = zipfile.ZipInfo(_safe(name))
+    info.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    info.create_system = 3
+    info.external_attr = 0o644 << 16
+    # By this zipfile decides how much room to leave for the real one.
+    info.file_size = size
+    return info
+
+
+@contextlib.contextmanager
+def open_archive(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
+    """Return a context with the archive at a path, of which no byte has changed.
+
+    Raises:
+        ValueError: if it is no such archive, is damaged or of a later version; and instead of
+            whatever reading it raises in the context.
+    """
+    name = os.fspath(path)
+    with open(path, "rb") as file:
+        _check_tail(name, file)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                _check_members(archive, os.fstat(file.fileno()).st_size)
+                yield archive
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            KeyError,
+            OverflowError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as e:
+            raise ValueError(
+                f"{name!r} is a sparse file, but not as `save_sparse` writes them: {e}. Expected "
+                "a file that nobody has changed. Save the model again."
+            ) from e
+
+
+def extract(archive: zipfile.ZipFile, name: str, folder: pathlib.Path) -> None:
+    """Write a member to a file of the same name in a folder."""
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(name) as source, open(target, "xb") as copy:
+        shutil.copyfileobj(source, copy)
+
+
+def _check_tail(name: str, file: BinaryIO) -> None:
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 128))
+    tail = _TAIL.search(file.read())
+    if tail is None:
+        raise ValueError(
+            f"{name!r} does not end as a sparse file does. Expected a file that `save_sparse` "
+            f"wrote; received {end} bytes. If it was one, it was cut short or damaged: copy it "
+            "again. A `.keras` file is read by `keras.saving.load_model`."
+        )
+    if int(tail[1]) != VERSION:
+        raise ValueError(
+            f"{name!r} is a sparse file of version {int(tail[1])}; this version of keras_sac reads "
+            f"version {VERSION}. Install a newer keras_sac."
+        )
+    if _digest(file) != tail[2]:
+        raise ValueError(
+            f"{name!r} is a damaged sparse file: expected content with the SHA-256 "
+            f"{tail[2].decode()}, received other content. Copy it again, or save the model again."
+        )
+    file.seek(0)
+
+
+def _digest(file: BinaryIO) -> bytes:
+    """Return the digest of all but the digest at the end, as hexadecimal digits."""
+    left = file.seek(0, os.SEEK_END) - _DIGITS
+    file.seek(0)
+    digest = hashlib.sha256()
+    while left > 0:
+        piece = file.read(min(left, 2**20))
+        digest.update(piece)
+        left -= len(piece)
+    return digest.hexdigest().encode()
+
+
+def _check_members(archive: zipfile.ZipFile, size: int) -> None:
+    names = [_safe(info.filename) for info in archive.infolist()]
+    if len(set(names)) != len(names):
+        raise ValueError(f"two of its members have the same name: {sorted(names)}")
+    for info in archive.infolist():
+        if info.compress_size > size:
+            raise ValueError(
+                f"{info.filename!r} claims {info.compress_size} bytes of the {size} bytes"
+            )
+        if info.file_size > max(_SMALL, _MOST_EXPANSION * info.compress_size):
+            raise ValueError(
+                f"{info.filename!r} claims {info.file_size} bytes in {info.compress_size}"
+            )
+
+
+def _safe(name: str) -> str:
+    if "\\" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+        raise ValueError(f"the name {name!r} may lead out of a folder")
+    return name

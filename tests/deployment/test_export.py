@@ -1,0 +1,277 @@
+"""`export`: the files in the programs that they are for, and what happens to bad ones."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_sac import (
+    ConstantSparsity,
+    PruningOptimizer,
+    SACDense,
+    export,
+    prune_to_sparsity,
+    sparsity,
+)
+from keras_sac.deployment import ExportError, _export
+from keras_sac.deployment._formats import writers
+from tests.deployment import models
+from tests.deployment.own_layers import Doubled
+
+PATHS = {
+    "tf_saved_model": "folder",
+    "onnx": "model.onnx",
+    "litert": "model.tflite",
+    "openvino": "model.xml",
+    "torch": "model.pt2",
+}
+# Loads a file by the library that it is for, and nothing else.
+READER = """
+import json, sys
+sys.modules["keras_sac"] = sys.modules["keras"] = None
+import numpy as np
+path, form, folder = sys.argv[1:]
+x = np.load(folder + "/x.npy")
+if form == "tf_saved_model":
+    sys.modules.pop("keras")
+    import tensorflow as tf
+    model = tf.saved_model.load(path)
+    y, weights = model.serve(x).numpy(), [v.numpy() for v in model.variables]
+elif form == "onnx":
+    import onnx, onnxruntime
+    session = onnxruntime.InferenceSession(path)
+    y = session.run(None, {session.get_inputs()[0].name: x})[0]
+    weights = [onnx.numpy_helper.to_array(i) for i in onnx.load(path).graph.initializer]
+elif form == "litert":
+    from ai_edge_litert.interpreter import Interpreter
+    model = Interpreter(path)
+    weights = []
+    for each in model.get_tensor_details():
+        try:
+            weights.append(model.get_tensor(each["index"]))
+        except ValueError:
+            pass
+    entry = model.get_input_details()[0]["index"]
+    model.resize_tensor_input(entry, x.shape)
+    model.allocate_tensors()
+    model.set_tensor(entry, x)
+    model.invoke()
+    y = model.get_tensor(model.get_output_details()[0]["index"])
+elif form == "openvino":
+    import openvino
+    model = openvino.Core().read_model(path)
+    weights = [o.data for o in model.get_ops() if o.get_type_name() == "Constant"]
+    y = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(x)[0]
+else:
+    import torch
+    program = torch.export.load(path)
+    weights = [each.detach().numpy() for each in program.state_dict.values()]
+    y = program.module()(torch.tensor(x)).detach().numpy()
+np.save(folder + "/y.npy", y)
+zeros = {str(w.size): int(np.sum(w == 0)) for w in weights if w.size > 50}
+print(json.dumps({"zeros": zeros, "loaded": "keras_sac" in str(sys.modules["keras_sac"])}))
+"""
+
+
+def read(path, form, x, folder):
+    np.save(folder / "x.npy", x)
+    child = subprocess.run(
+        [sys.executable, "-c", READER, str(path), form, str(folder)],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    return np.load(folder / "y.npy"), json.loads(child.stdout.splitlines()[-1])["zeros"]
+
+
+@pytest.mark.parametrize("form", PATHS)
+def test_a_pruned_model_in_a_program_of_its_own(form, tmp_path, rng, capsys):
+    model = models.image_classifier()
+    model.compile(PruningOptimizer("sgd", ConstantSparsity(0.8, 0)), "mse")
+    x = rng.normal(size=(5, 8, 8, 3)).astype("float32")
+    expected = model.predict(x, verbose=0)
+    before = [w.copy() for w in model.get_weights()]
+    record = export(model, tmp_path / PATHS[form], form, verify=False)
+    made, zeros = read(tmp_path / PATHS[form], form, x, tmp_path)
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    # By their sizes: convolution, pointwise kernel, learner, head.
+    for size, share in ((162, 0.8), (48, None), (140, 0.8), (100, 0.8)):
+        if share:
+            assert zeros[str(size)] == round(share * size), size
+    table = sparsity(model).set_index("path")
+    assert record.zeros == table.loc["total", "zeros"]
+    assert str(tmp_path / PATHS[form]) in capsys.readouterr().out
+    for mine, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(mine, old)
+    assert model.compiled
+    assert sorted(os.listdir(tmp_path)) == sorted(
+        [PATHS[form], "x.npy", "y.npy"] + ["model.bin"] * (form == "openvino")
+    )
+
+
+FORMS, MODELS = models.WRITTEN_HERE[keras.backend.backend()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "form"),
+    [
+        pytest.param(make, form, id=f"{make.__name__}-{form}")
+        for make in MODELS
+        for form in FORMS
+        if not (form == "litert" and make in models.NOT_IN_LITERT)
+    ],
+)
+def test_all_kinds_of_models(make, form, tmp_path):
+    record = export(
+        make(),
+        tmp_path / PATHS[form],
+        form,
+        custom_objects_module="tests.deployment.models",
+        verbose=False,
+    )
+    tolerance = 1e-2 if make is models.half_precision else 1e-5
+    assert record.largest_difference <= tolerance
+    assert record.bytes > 4 * record.weights
+    assert os.fspath(record) == str(tmp_path / PATHS[form])
+
+
+@pytest.mark.slow
+def test_what_litert_has_no_operations_for(tmp_path):
+    with pytest.raises(ExportError, match="(?s)Flex delegate.*do with `unroll=True`"):
+        export(models.recurrent(), tmp_path / "m.tflite", "litert")
+    assert os.listdir(tmp_path) == []
+
+
+def subspace(rank):
+    return keras.Sequential([keras.Input((12,)), SACDense(8, "random", rank=rank, name="sac")])
+
+
+@pytest.mark.parametrize(
+    ("rank", "merge", "merged"),
+    [(3, "auto", False), (7, "auto", True), (3, True, True), (7, False, False)],
+)
+def test_merging(rank, merge, merged, tmp_path):
+    # 3 (12 + 8) = 60 < 96 < 140 = 7 (12 + 8)
+    model = subspace(rank)
+    record = export(model, tmp_path / "m.xml", "openvino", merge=merge, verbose=False)
+    assert record.merged["merged"].tolist() == [merged]
+    assert record.weights == (96 if merged else rank * 20)
+    assert f"{int(merged)} of 1 SAC layers merged" in str(record)
+
+
+class Other:
+    """Writes a model that is not the one that was given."""
+
+    def __init__(self, change):
+        self.change, self.write = change, _export.write_on
+
+    def __call__(self, backend, model, path, *rest):
+        kernel = model.weights[0]
+        values = keras.ops.convert_to_numpy(kernel).copy()
+        kernel.assign(self.change(values))
+        self.write(backend, model, path, *rest)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda kernel: kernel + 1e-3 * (kernel != 0), "outputs differ from the model's by"),
+        (lambda kernel: kernel + 1e-9 * (kernel == 0), "48 zeros of the weights are no zeros"),
+    ],
+)
+def test_a_wrong_file_is_not_kept(change, message, tmp_path, monkeypatch):
+    model = keras.Sequential([keras.Input((10,)), layers.Dense(6)])
+    prune_to_sparsity(model, 0.8)
+    (tmp_path / "m.xml").write_text("old")
+    monkeypatch.setattr(_export, "write_on", Other(change))
+    monkeypatch.setattr(_export, "writers", lambda form: writers(form)[:1])
+    # The copy that is written is what the zeros are counted on, so that it has to be asked before.
+    counts = _export.kernel_counts(model)
+    monkeypatch.setattr("keras_sac.deployment._verification.kernel_counts", lambda plain: counts)
+    with pytest.raises(ExportError, match=message):
+        export(model, tmp_path / "m.xml", "openvino", overwrite=True, verbose=False)
+    assert os.listdir(tmp_path) == ["m.xml"]
+    assert (tmp_path / "m.xml").read_text() == "old"
+
+
+def test_where_one_backend_fails_another_tries(tmp_path, monkeypatch, capsys):
+    first, second = writers(_export.FORMATS["openvino"])
+    write = _export.write_on
+
+    def failing(backend, model, path, *rest):
+        if backend == first:
+            with open(path, "w") as file:
+                file.write("half")
+            raise ExportError("The converter has no such operation.")
+        write(backend, model, path, *rest)
+
+    monkeypatch.setattr(_export, "write_on", failing)
+    record = export(subspace(3), tmp_path / "m.xml", "openvino")
+    assert record.backend == second
+    assert f"no such operation. Trying {second}." in capsys.readouterr().out
+
+
+def test_layers_that_the_other_process_does_not_find(tmp_path):
+    form = "torch" if keras.backend.backend() == "tensorflow" else "litert"
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3), Doubled()])
+    path = tmp_path / PATHS[form]
+    hidden = type("Hidden", (Doubled,), {"__module__": "__main__"})
+    lost = keras.Sequential([keras.Input((4,)), layers.Dense(3), hidden()])
+    with pytest.raises(
+        ExportError, match=r"(?s)__main__.Hidden.*custom_objects_module='my_layers'"
+    ):
+        export(lost, path, form, verbose=False)
+    assert os.listdir(tmp_path) == []
+    record = export(
+        model, path, form, custom_objects_module="tests.deployment.own_layers", verbose=False
+    )
+    assert record.largest_difference < 1e-5
+
+
+class Unknown(keras.Model):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "options", "error", "message"),
+    [
+        (lambda: subspace(3), "m.h5", {"format": "hdf5"}, ValueError, "must be one of 'tf_saved"),
+        (lambda: subspace(3), "m.bin", {"format": "onnx"}, ValueError, "ends with '.onnx'"),
+        (lambda: subspace(3), "old", {}, FileExistsError, "overwrite=True"),
+        (lambda: subspace(3), "no/m", {}, FileNotFoundError, "folder to write into"),
+        (lambda: subspace(3), "m", {"merge": "maybe"}, ValueError, "'auto', True or False"),
+        (Unknown, "m", {}, ValueError, "needs a built Keras model"),
+        (lambda: "model.keras", "m", {}, ValueError, "Received: 'model.keras'"),
+        (models.subclassed, "m", {"merge": True}, ValueError, "Functional or Sequential"),
+        (
+            lambda: keras.Sequential(
+                [keras.Input((3, 4)), layers.TimeDistributed(SACDense(2, "random", rank=4))]
+            ),
+            "m",
+            {"merge": True},
+            ValueError,
+            "inside a composite layer",
+        ),
+    ],
+)
+def test_bad_input(make, name, options, error, message, tmp_path):
+    (tmp_path / "old").write_text("old")
+    with pytest.raises(error, match=message):
+        export(make(), tmp_path / name, **options)
+    assert os.listdir(tmp_path) == ["old"]
+
+
+def test_a_backend_that_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install tensorflow"):
+        export(subspace(3), tmp_path / "m")
+    with pytest.raises(ImportError, match="by torch with onnx or by tensorflow with tf2onnx"):
+        export(subspace(3), tmp_path / "m.onnx", "onnx")

@@ -1,0 +1,89 @@
+"""The command line."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sac import SACDense, prune_to_sparsity, save_sparse
+from keras_sac.__main__ import main
+
+
+@pytest.fixture
+def model():
+    made = keras.Sequential(
+        [
+            keras.Input((20,)),
+            SACDense(16, "random", rank=3, name="thin"),
+            keras.layers.Dense(4, name="last"),
+        ]
+    )
+    prune_to_sparsity(made, 0.75)
+    return made
+
+
+def test_inspect(model, tmp_path, capsys):
+    model.save(tmp_path / "model.keras")
+    assert main(["inspect", str(tmp_path / "model.keras")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["layer", "type", "parameters"]
+    assert [line.split()[0] for line in lines[1:]] == ["thin", "last", "total"]
+    assert lines[-1].split()[1] == str(model.count_params())
+    assert "sparse_bytes" in lines[0]
+    save_sparse(model, tmp_path / "model.sparse")
+    assert main(["inspect", "--fast", str(tmp_path / "model.sparse")]) == 0
+    fast = capsys.readouterr().out.splitlines()
+    assert "sparse_bytes" not in fast[0]
+    assert fast[-1].split()[1] == str(model.count_params())
+
+
+def test_export(model, tmp_path, capsys):
+    model.save(tmp_path / "model.keras")
+    source, target = str(tmp_path / "model.keras"), str(tmp_path / "model.xml")
+    command = ["export", source, target, "--format", "openvino", "--merge", "always"]
+    assert main(command) == 0
+    assert "1 of 1 SAC layers merged; outputs within" in capsys.readouterr().out
+    assert sorted(os.listdir(tmp_path)) == ["model.bin", "model.keras", "model.xml"]
+    assert main(command) == 1
+    assert "overwrite" in capsys.readouterr().err
+    assert main([*command, "--overwrite", "--no-verify"]) == 0
+    assert "not verified" in capsys.readouterr().out
+
+
+def test_classes_of_ones_own(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_layers.py").write_text(
+        "import keras\n\n\nclass Tripled(keras.layers.Layer):\n"
+        "    def call(self, inputs):\n        return 3.0 * inputs\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    from my_layers import Tripled
+
+    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2), Tripled()])
+    made(np.zeros((1, 4)))
+    made.save("model.keras")
+    options = ["--custom-objects-module", "my_layers"]
+    assert main(["inspect", "model.keras", *options]) == 0
+    assert "total" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "missing.keras"], "missing.keras"),
+        (["inspect", "missing.sparse"], "missing.sparse"),
+        (["inspect", "model.keras", "--custom-objects-module", "no_such"], "no_such"),
+    ],
+)
+def test_errors_are_one_line(arguments, message, capsys):
+    assert main(arguments) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("keras_sac: ")
+    assert message in text
+    assert "Traceback" not in text
+
+
+def test_an_unknown_command():
+    with pytest.raises(SystemExit):
+        main(["explain", "model.keras"])
