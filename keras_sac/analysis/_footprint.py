@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _COUNTS = ("parameters", "trainable", "nonzeros")
 _OPERATIONS = ("macs", "effective_macs")
+# Bytes that are compressed at a time: what comes out of them is only counted.
+_CHUNK = 1 << 20
 _BYTES = ("bytes", "gzip_bytes", "sparse_bytes", "bound_bytes")
 
 
@@ -28,7 +30,7 @@ def footprint(
     sample: Any = None,
     *,
     compression: bool = True,
-    macs: Mapping[type, Callable[..., float]] | None = None,
+    macs: Mapping[type, Callable[..., float | Mapping[str, float]]] | None = None,
 ) -> "pd.DataFrame":
     """Count parameters, zeros, operations and bytes of a model, layer by layer.
 
@@ -36,7 +38,9 @@ def footprint(
     of a dense layer is used once (at each position of the axes between), one of a convolution at
     each position of its output, one of a recurrent layer at each step; basis and learner count as
     the layer multiplies them. Attention adds its products of queries, keys and values. Additions,
-    activations, normalisation and pooling are not counted.
+    activations, normalisation and pooling are not counted, nor are products outside of the layer
+    that has the weights (`keras.ops.matmul` in the `call` of a model) or without any (`Dot`).
+    What a `TimeDistributed` or an `RNN` holds counts in its row, once a step.
     `bound_bytes = Σ (n H(s) / 8 + itemsize nnz)` for weights with two axes or more, at the share
     `s` of zeros, and `itemsize n` for the others.
 
@@ -46,7 +50,8 @@ def footprint(
             needed where the model leaves an axis open.
         compression: `False` leaves `gzip_bytes` and `sparse_bytes` out, which take time.
         macs: layer class -> function of a layer and the shapes of its first input and output, batch
-            axis included, that returns how often each of its kernels is used.
+            axis included, that returns how often each of its kernels is used, or a dict of the
+            names of those that are and of how often.
 
     Returns:
         One row for each layer with weights or operations, and a last one, `total`: `layer`, `type`,
@@ -128,8 +133,9 @@ def compare(
         >>> float(compare({"dense": dense, "thin": thin}).loc["thin", "macs_ratio"])
         0.25
     """
-    if not models:
-        raise ValueError("`models` must be a dict of names and models. Received none.")
+    if not isinstance(models, Mapping) or not models:
+        received = type(models).__name__ if models else "none"
+        raise ValueError(f"`models` must be a dict of names and models. Received {received}.")
     rows = [
         {"model": name, **footprint(model, sample, **options).iloc[-1].to_dict()}
         for name, model in models.items()
@@ -142,8 +148,7 @@ def compare(
 
 def _of_weights(weights: list[keras.Variable], compression: bool) -> dict[str, Any]:
     found: dict[str, Any] = dict.fromkeys((*_COUNTS, *_BYTES), 0)
-    packer = zlib.compressobj(9, wbits=31)
-    packed = 0
+    packer, packed = zlib.compressobj(9, wbits=31), 0
     for weight in weights:
         values = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
         nonzeros = int(np.count_nonzero(values))
@@ -156,7 +161,9 @@ def _of_weights(weights: list[keras.Variable], compression: bool) -> dict[str, A
         else:
             found["bound_bytes"] += values.nbytes
         if compression:
-            packed += len(packer.compress(values.reshape(-1).view("uint8")))
+            content = values.reshape(-1).view("uint8").data
+            for start in range(0, len(content), _CHUNK):
+                packed += len(packer.compress(content[start : start + _CHUNK]))
             found["sparse_bytes"] += encoded_size(values)
     found["gzip_bytes"] = packed + len(packer.flush()) if weights else 0
     return found

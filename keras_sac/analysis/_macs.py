@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sac._copying import is_graph
 from keras_sac.analysis._calls import STEPWISE, Call, watched_calls
 from keras_sac.analysis._samples import batch_of, noise
 from keras_sac.analysis._uses import Uses, products_without_kernel, subspace_factors, uses_of
@@ -27,10 +26,11 @@ class Macs:
             mine, more = getattr(self, name), getattr(other, name)
             setattr(self, name, None if mine is None or more is None else mine + more)
 
-    def scale(self, factor: float) -> None:
-        """Multiply all of them."""
+    def scale(self, times: int, samples: int = 1) -> None:
+        """Take all of them so many times, shared among so many samples."""
         if self.dense is not None and self.effective is not None:
-            self.dense, self.effective = self.dense * factor, self.effective * factor
+            self.dense = self.dense * times / samples
+            self.effective = self.effective * times / samples
 
 
 def macs_of(
@@ -54,13 +54,13 @@ def macs_of(
     size = keras.tree.flatten(inputs)[0].shape[0]
     found = _of_pass(model, [inputs], more or {})
     for each in found.values():
-        each.scale(1 / size)
+        each.scale(1, size)
     return found
 
 
 def _smallest_batch(model: keras.Model) -> int:
     # A model may be made for batches of one size, as stateful ones are.
-    shapes = [each.shape for each in model.inputs] if is_graph(model) else []
+    shapes = [each.shape for each in getattr(model, "inputs", None) or []]
     return next((shape[0] for shape in shapes if shape and shape[0] is not None), 1)
 
 

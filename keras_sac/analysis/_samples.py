@@ -9,8 +9,13 @@ import numpy as np
 from keras_sac._copying import is_graph
 
 
+def has_symbolic_inputs(model: keras.Model) -> bool:
+    """Whether a model knows its inputs; a Sequential one may have no graph of its layers."""
+    return is_graph(model) and bool(getattr(model, "inputs", None))
+
+
 def symbolic_inputs(model: keras.Model) -> Any:
-    """Return the inputs of a Functional or Sequential model, in its structure."""
+    """Return the inputs of a model that knows them, in its structure."""
     return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 
 
@@ -46,7 +51,7 @@ def noise(model: keras.Model, samples: int, *, unknown: int | None = None, seed:
         # NumPy has no bfloat16 of its own; Keras casts what it is given.
         return rng.normal(size=sizes).astype("float32" if dtype == "bfloat16" else dtype)
 
-    if is_graph(model):
+    if has_symbolic_inputs(model):
         return keras.tree.map_structure(
             lambda each: draw(each.shape, each.dtype, each.name), symbolic_inputs(model)
         )
@@ -55,7 +60,7 @@ def noise(model: keras.Model, samples: int, *, unknown: int | None = None, seed:
         n is None or isinstance(n, int) for n in shape
     ):
         raise ValueError(
-            f"The subclassed model {model.name!r} does not say what it takes. Pass `sample=`, an "
+            f"The model {model.name!r} does not say what it takes. Pass `sample=`, an "
             "array of a few inputs, or a structure of arrays as `call` takes it."
         )
     # Built on a batch of some size, it takes any.

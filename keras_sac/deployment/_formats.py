@@ -6,8 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_sac._copying import is_graph
-from keras_sac.analysis._samples import symbolic_inputs
+from keras_sac.analysis._samples import has_symbolic_inputs, symbolic_inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Format:
             others = {i: torch.export.Dim.AUTO for i, n in enumerate(shape) if i and n is None}
             return {0: batch, **others}
 
-        if not is_graph(model):
+        if not has_symbolic_inputs(model):
             return {"dynamic_shapes": {0: batch}}
         shapes = keras.tree.map_structure(lambda x: axes(x.shape), symbolic_inputs(model))
         # As Keras calls the model: its only argument in the tuple of all arguments.

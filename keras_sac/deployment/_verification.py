@@ -10,10 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sac._copying import is_graph
 from keras_sac._targets import describe
 from keras_sac.analysis import _engines
-from keras_sac.analysis._samples import batch_of, noise, symbolic_inputs
+from keras_sac.analysis._samples import batch_of, has_symbolic_inputs, noise, symbolic_inputs
 from keras_sac.deployment._errors import ExportError
 from keras_sac.deployment._process import ChildError, run
 
@@ -51,7 +50,7 @@ def verified(path: str, model: keras.Model, plain: keras.Model, sample: Any) -> 
             "outputs": outputs,
             "structure": _numbered(batches[0], itertools.count()),
             "names": [each.name for each in _engines.flat(symbolic_inputs(model))]
-            if is_graph(model)
+            if has_symbolic_inputs(model)
             else [],
         }
         try:

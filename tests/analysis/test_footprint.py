@@ -136,6 +136,8 @@ def test_compare(rng):
     assert "gzip_bytes" not in fast
     with pytest.raises(ValueError, match="Received none"):
         compare({})
+    with pytest.raises(ValueError, match="must be a dict of names and models. Received Sequential"):
+        compare(dense)
 
 
 def test_bad_input():

@@ -146,6 +146,20 @@ def test_noise_of_a_subclassed_model():
         noise(unknown, 6)
 
 
+class Halved(keras.layers.Layer):
+    """Says nothing of its output, so that `TimeDistributed` cannot either."""
+
+    def call(self, inputs):
+        return inputs / 2
+
+
+def test_noise_of_a_sequential_model_without_a_graph():
+    model = keras.Sequential([keras.layers.Dense(3), keras.layers.TimeDistributed(Halved())])
+    model.build((None, 5, 4))
+    assert getattr(model, "inputs", None) is None
+    assert noise(model, 2).shape == (2, 5, 4)
+
+
 def test_a_batch_of_a_structure():
     sample = {"a": np.arange(3), "b": [np.arange(2)]}
     made = batch_of(sample, 4)
