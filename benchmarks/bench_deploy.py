@@ -4,10 +4,11 @@
 
 The MLP is 4096-4096-4096-10, with random weights pruned by magnitude. Each backend is measured in a
 process of its own, in `rounds` that take turns; within a process the models take turns too, as
-`model.predict_on_batch` runs them. Each round decides anew which layers run sparse, for each
-sparsity and batch size; where it decides for none, the two models are equal and so are their times,
-but for the noise that the table allows for. In the other MLP the first two layers are `SACDense`
-with a rank of an eighth of the width.
+`model.predict_on_batch` runs them, three calls in a row of which the last counts, so that each has
+the caches for itself. Each round decides anew which layers run sparse, for each sparsity and batch
+size; where it decides for none, the two models are equal and so are their times, but for the noise
+that the table allows for. In the other MLP the first two layers are `SACDense` with a rank of an
+eighth of the width.
 """
 
 import dataclasses
@@ -40,7 +41,7 @@ class Options:
     batch_sizes: tuple[int, ...] = (1, 64)
     """Samples of a batch."""
     repeats: int = 100
-    """Calls of each model in a round, at most."""
+    """Counted calls of each model in a round, at most."""
     seconds: float = 4.0
     """A round of one comparison ends after this time, but not before five calls of each."""
     rounds: int = 3

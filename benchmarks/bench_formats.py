@@ -10,6 +10,7 @@ in words is written beside the result, and is part of `docs/deployment.md`.
 
 import dataclasses
 import gzip
+import itertools
 import os
 import pathlib
 import tempfile
@@ -71,8 +72,12 @@ def models(options: Options) -> dict[str, keras.Model]:
     pruned = stack(lambda: layers.Dense(n, activation="relu"))
     pruned.set_weights(dense.get_weights())
     keras_sac.prune_to_sparsity(pruned, options.sparsity)
+    # Of a basis each: some formats keep equal arrays once.
+    seeds = itertools.count(options.seed)
     subspace = stack(
-        lambda: keras_sac.SACDense(n, "random", rank=options.rank, activation="relu", seed=1)
+        lambda: keras_sac.SACDense(
+            n, "random", rank=options.rank, activation="relu", seed=next(seeds)
+        )
     )
     return {"dense": dense, "pruned": pruned, "subspace": subspace}
 

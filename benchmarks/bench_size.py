@@ -1,6 +1,6 @@
 """The sparse file against what gzip makes of Keras' own files, and against the entropy bound.
 
-    KERAS_BACKEND=torch python benchmarks/bench_size.py --data-dir ../shared/data
+    KERAS_BACKEND=torch python benchmarks/bench_size.py --data-dir data
 
 Two networks are trained, pruned to each sparsity, and trained on with their zeros kept; then the
 plain model, without its optimizer, is written in each way. On MNIST where a folder with `mnist.npz`
@@ -23,10 +23,16 @@ import numpy as np
 import pandas as pd
 import tyro
 
-from keras_sac import PruningOptimizer, load_sparse, prune_to_sparsity, save_sparse
-from keras_sac._sparse_array import entropy_bound
+from keras_sac import (
+    PruningOptimizer,
+    export,
+    footprint,
+    load_sparse,
+    prune_to_sparsity,
+    save_sparse,
+)
 from keras_sac.analysis import environment
-from timing import run_child, write_result
+from timing import write_result
 
 HERE = pathlib.Path(__file__).parent
 # What the sparse file may take at most of the bound.
@@ -110,31 +116,14 @@ def fit(model: keras.Model, optimizer: Any, x: np.ndarray, y: np.ndarray, epochs
     model.fit(x, y, batch_size=128, epochs=epochs, verbose=0)
 
 
-def saved_model(path: pathlib.Path) -> bytes:
-    """Return the tar archive of the SavedModel of the model in a `.keras` file."""
+def saved_model(model: keras.Model) -> bytes:
+    """Return the tar archive of the SavedModel of a model."""
     with tempfile.TemporaryDirectory() as folder:
-        run_child(
-            HERE / "size_child.py",
-            {"model": str(path), "folder": folder},
-            KERAS_BACKEND="tensorflow",
-            CUDA_VISIBLE_DEVICES="",
-        )
+        written = export(model, pathlib.Path(folder, "model"), verify=False, verbose=False)
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
-            archive.add(folder, arcname="model")
+            archive.add(written, arcname="model")
     return packed.getvalue()
-
-
-def bound(model: keras.Model) -> float:
-    """Return the bytes that the weights of a model take at least, pruned ones by their entropy."""
-    total = 0.0
-    for variable in model.weights:
-        weight = np.asarray(keras.ops.convert_to_numpy(variable))
-        if weight.ndim > 1:
-            total += entropy_bound(weight.size, int(np.count_nonzero(weight)), weight.itemsize)
-        else:
-            total += weight.nbytes
-    return total
 
 
 def measure(model: keras.Model, x: np.ndarray) -> dict[str, Any]:
@@ -155,9 +144,9 @@ def measure(model: keras.Model, x: np.ndarray) -> dict[str, Any]:
         sizes = {
             ".keras": whole.stat().st_size,
             ".keras gzip -9": len(gzip.compress(whole.read_bytes(), 9)),
-            "SavedModel gzip -9": len(gzip.compress(saved_model(whole), 9)),
+            "SavedModel gzip -9": len(gzip.compress(saved_model(plain), 9)),
             "sparse": sparse.stat().st_size,
-            "bound": round(bound(plain)),
+            "bound": int(footprint(plain, compression=False)["bound_bytes"].iloc[-1]),
             "sparse, level 19": best.stat().st_size,
             "sparse, float16": half.stat().st_size,
         }

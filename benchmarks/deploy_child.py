@@ -8,11 +8,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from sparsemax_child import in_turns
 
 from keras_sac import SACDense, bases, prune_to_sparsity
 from keras_sac.analysis import environment
-from keras_sac.deployment._sparse_runtime import to_sparse_runtime
+from keras_sac.deployment._side_by_side import times_in_turns
+from keras_sac.deployment._sparse_runtime import IN_A_ROW, to_sparse_runtime
 
 CLASSES = 10
 
@@ -35,10 +35,11 @@ def main() -> None:
 
     def compare(kind: str, sparsity: float | None, size: int, other: keras.Model, as_: str) -> None:
         calls = {"dense": model, "ours": other}
-        seconds = in_turns(
+        seconds = times_in_turns(
             {name: partial(each.predict_on_batch, batches[size]) for name, each in calls.items()},
-            options["repeats"],
-            options["seconds"],
+            repeats=options["repeats"],
+            seconds=options["seconds"],
+            in_a_row=IN_A_ROW,
         )
         comparisons.append(
             {
@@ -51,7 +52,7 @@ def main() -> None:
         )
 
     for size in batches:
-        compare(f"SAC, rank {rank}", None, size, sac, "dense")
+        compare(f"SAC, rank {rank}", None, size, sac, "SAC")
     for sparsity in options["sparsities"]:
         # The weights that are left at more zeros are among those left at fewer.
         prune_to_sparsity(model, sparsity)

@@ -23,7 +23,9 @@ from keras_sac.deployment._sparse_layers import sparse_of
 LEAST_SPARSITY = 0.5
 
 Row = dict[str, Any]
-Timer = Callable[[dict[str, Callable[[], Any]]], dict[str, float]]
+# The kind of product, and what makes the layer.
+Candidate = tuple[str, Callable[[], keras.layers.Layer]]
+Timer = Callable[..., dict[str, float]]
 
 
 def sparsity_of(layer: keras.layers.Layer) -> tuple[int, int]:
@@ -33,7 +35,7 @@ def sparsity_of(layer: keras.layers.Layer) -> tuple[int, int]:
     return size - sum(int(np.count_nonzero(each)) for each in matrices), size
 
 
-def candidate(layer: keras.layers.Layer) -> tuple[str, Callable[[], keras.layers.Layer]] | str:
+def candidate(layer: keras.layers.Layer) -> Candidate | str:
     """Return the kind of product that a layer may run as and what makes it, or why there is none.
 
     Args:
@@ -54,12 +56,17 @@ def candidate(layer: keras.layers.Layer) -> tuple[str, Callable[[], keras.layers
 
 
 def choose(
-    layer: keras.layers.Layer, inputs: dict[int, Any], timer: Timer, min_speedup: float
+    layer: keras.layers.Layer,
+    found: Candidate | str,
+    inputs: dict[int, Any],
+    timer: Timer,
+    min_speedup: float,
 ) -> tuple[keras.layers.Layer | None, Row]:
     """Return the layer to put in the place of another, `None` to keep it, and what was measured.
 
     Args:
         layer: built, with weights.
+        found: what `candidate` found for it.
         inputs: batch size -> the tensor that reaches the layer.
         timer: returns milliseconds.
         min_speedup: how many times as fast it must be, at each batch size.
@@ -72,7 +79,6 @@ def choose(
         "runs_as": "dense",
         "reason": "",
     }
-    found = candidate(layer)
     if isinstance(found, str):
         return None, {**row, "reason": found}
     if not inputs:

@@ -17,7 +17,7 @@ Calling SciPy from inside a compiled step was not faster on either backend, and 
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -36,21 +36,32 @@ def is_compiled_by_xla() -> bool:
     return keras.backend.backend() == "jax"
 
 
-def prepare(matrix: PaddedCsr, in_dim: int) -> Any:
-    """Return what `multiply` needs besides the arrays, made once from variables or arrays.
+def place_of(x: Any) -> Any:
+    """Return for what `prepare` must be called again: a model may be moved to another device.
 
-    TensorFlow's CSR matrix is an object of its own, with a copy of the numbers.
+    Where only shapes are wanted, torch runs a model on the device `meta`.
     """
-    backend = keras.backend.backend()
-    if backend == "torch":
-        _say_nothing_of_beta()
-    if backend != "tensorflow":
-        return None
-    with _backend.eagerly():
-        values, columns, _, offsets = map(keras.ops.convert_to_numpy, matrix)
-        row = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        places = np.stack([row, columns.ravel()], axis=1).astype("int64")
-        return _tensorflow_csr()(places, values.ravel(), (len(offsets) - 1, in_dim))
+    return x.device if keras.backend.backend() == "torch" else None
+
+
+def prepare(matrix: PaddedCsr, in_dim: int) -> Any:
+    """Return what `multiply` needs besides the arrays, made once from variables or tensors.
+
+    The CSR matrix of torch and of TensorFlow. Torch's is the memory of the variables itself,
+    TensorFlow's is a copy.
+    """
+    match keras.backend.backend():
+        case "torch":
+            return _torch_csr(matrix, in_dim)
+        case "tensorflow":
+            return _tensorflow_product(matrix, in_dim)
+        case "jax":
+            return None
+        case other:
+            raise ValueError(
+                "There is a sparse product for torch, TensorFlow and JAX. Received: the backend "
+                f"{other!r}. Choose another with the environment variable KERAS_BACKEND."
+            )
 
 
 def multiply(x: Any, matrix: PaddedCsr, prepared: Any) -> Any:
@@ -58,22 +69,16 @@ def multiply(x: Any, matrix: PaddedCsr, prepared: Any) -> Any:
 
     Args:
         x: `(rows, in_dim)`, of the dtype of the values.
-        matrix: the transpose of `W`, as tensors or variables.
+        matrix: the transpose of `W`, as variables or tensors.
         prepared: what `prepare` returned.
     """
-    arrays = PaddedCsr(*map(keras.ops.convert_to_tensor, matrix))
     match keras.backend.backend():
         case "torch":
-            return _in_torch(x, arrays)
+            return _in_torch(x, prepared)
         case "jax":
-            return _in_jax(x, arrays)
-        case "tensorflow":
-            return _in_tensorflow(x, arrays, prepared)
-        case other:
-            raise ValueError(
-                f"There is a sparse product for torch, TensorFlow and JAX. Received: the backend "
-                f"{other!r}. Choose another with the environment variable KERAS_BACKEND."
-            )
+            return _in_jax(x, matrix)
+        case _:
+            return _in_tensorflow(x, matrix, prepared)
 
 
 def _rows_of_group(in_dim: int) -> int:
@@ -86,25 +91,25 @@ def _groups(rows: Any, in_dim: int, larger: Any = max, smaller: Any = min) -> tu
     return larger(-(-rows // size), 1), size
 
 
-def _say_nothing_of_beta() -> None:
-    """Let torch warn where nobody sees it, once a process, that its CSR matrices are new."""
+def _torch_csr(matrix: PaddedCsr, in_dim: int) -> Any:
     import torch
 
+    values, columns, _, offsets = map(keras.ops.convert_to_tensor, matrix)
     with warnings.catch_warnings():
+        # Of what is in beta there, this only uses the products, which the tests hold.
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
-        torch.sparse_csr_tensor([0, 0], [], [], size=(1, 1), check_invariants=False)
+        return torch.sparse_csr_tensor(
+            offsets,
+            columns.view(-1),
+            values.view(-1),
+            size=(len(offsets) - 1, in_dim),
+            check_invariants=False,
+        )
 
 
-def _in_torch(x: Any, matrix: PaddedCsr) -> Any:
+def _in_torch(x: Any, csr: Any) -> Any:
     import torch
 
-    csr = torch.sparse_csr_tensor(
-        matrix.offsets,
-        matrix.columns.view(-1),
-        matrix.values.view(-1),
-        size=(len(matrix.offsets) - 1, x.shape[1]),
-        check_invariants=False,
-    )
     if len(x) == 1:
         return torch.mv(csr, x[0])[None]
     groups = [torch.sparse.mm(csr, each.T).T for each in x.split(_rows_of_group(x.shape[1]))]
@@ -116,6 +121,7 @@ def _in_jax(x: Any, matrix: PaddedCsr) -> Any:
     import jax.numpy as jnp
     from jax.experimental import sparse
 
+    matrix = PaddedCsr(*map(keras.ops.convert_to_tensor, matrix))
     rows, in_dim = x.shape
     units = len(matrix.offsets) - 1
     if rows == 1:
@@ -134,30 +140,73 @@ def _in_jax(x: Any, matrix: PaddedCsr) -> Any:
     return products.reshape(-1, units)[:rows]
 
 
-def _in_tensorflow(x: Any, matrix: PaddedCsr, csr: Any) -> Any:
+class _TensorFlowProduct(NamedTuple):
+    """A CSR matrix of TensorFlow for many rows, and a function for one, compiled by XLA."""
+
+    csr: Any
+    row: Callable[..., Any]
+    units: int
+
+
+def _tensorflow_product(matrix: PaddedCsr, in_dim: int) -> _TensorFlowProduct:
     import tensorflow as tf
 
-    # Keras takes its own variables for tensors here, TensorFlow does not.
-    matrix = PaddedCsr(*map(tf.convert_to_tensor, matrix))
-    units = matrix.offsets.shape[0] - 1
+    with _backend.eagerly():
+        values, columns, _, offsets = map(keras.ops.convert_to_numpy, matrix)
+        units = len(offsets) - 1
+        row = np.repeat(np.arange(units), np.diff(offsets))
+        places = np.stack([row, columns.ravel()], axis=1).astype("int64")
+        # A copy anyway, so without what the rows were filled up with.
+        kept = values.ravel() != 0
+        places, entries = places[kept], values.ravel()[kept]
+        # What comes out of a graph tells its shape and dtype to another; a bare operation does not.
+        csr = tf.function(_tensorflow_csr, autograph=False)(places, entries, (units, in_dim))
+    # One for each matrix: TensorFlow warns where one function is traced for many shapes.
+    one = tf.function(
+        functools.partial(_tensorflow_row, units=units), jit_compile=True, autograph=False
+    )
+    return _TensorFlowProduct(csr, one, units)
+
+
+def _tensorflow_csr(places: Any, values: Any, shape: tuple[int, int]) -> Any:
+    import tensorflow as tf
+
+    return tf.raw_ops.SparseTensorToCSRSparseMatrix(
+        indices=places, values=values, dense_shape=tf.constant(shape, "int64")
+    )
+
+
+def _tensorflow_row(x: Any, matrix: PaddedCsr, units: int) -> Any:
+    import tensorflow as tf
+
+    products = tf.gather(x[0], matrix.columns) * matrix.values
+    sums = tf.linalg.matvec(products, tf.ones(products.shape[1], x.dtype))
+    return tf.math.unsorted_segment_sum(sums, matrix.rows, units)[None]
+
+
+def _in_tensorflow(x: Any, matrix: PaddedCsr, product: _TensorFlowProduct) -> Any:
+    import tensorflow as tf
 
     def one() -> Any:
-        return _tensorflow_row()(x, matrix.values, matrix.columns, matrix.rows, units)
+        # Keras takes its own variables for tensors here, TensorFlow does not.
+        return product.row(x, PaddedCsr(*map(tf.convert_to_tensor, matrix)))
 
     def many() -> Any:
-        return _tensorflow_rows(x, csr, units)
+        return _tensorflow_rows(x, product)
 
     if x.shape[0] is None:
         return tf.cond(tf.shape(x)[0] == 1, one, many)
     return one() if x.shape[0] == 1 else many()
 
 
-def _tensorflow_rows(x: Any, csr: Any, units: int) -> Any:
+def _tensorflow_rows(x: Any, matrix: _TensorFlowProduct) -> Any:
     import tensorflow as tf
 
     def product(group: Any) -> Any:
-        y = tf.raw_ops.SparseMatrixMatMul(a=csr, b=group, transpose_b=True, transpose_output=True)
-        return tf.ensure_shape(y, (group.shape[0], units))
+        y = tf.raw_ops.SparseMatrixMatMul(
+            a=matrix.csr, b=group, transpose_b=True, transpose_output=True
+        )
+        return tf.ensure_shape(y, (group.shape[0], matrix.units))
 
     rows, in_dim = x.shape
     if rows is None:
@@ -169,31 +218,4 @@ def _tensorflow_rows(x: Any, csr: Any, units: int) -> Any:
     if isinstance(groups, int) and groups == 1:
         return product(padded)[:rows]
     products = tf.map_fn(product, tf.reshape(padded, (groups, size, in_dim)))
-    return tf.reshape(products, (-1, units))[:rows]
-
-
-@functools.cache
-def _tensorflow_row() -> Callable[..., Any]:
-    import tensorflow as tf
-
-    @tf.function(jit_compile=True, autograph=False)
-    def row(x: Any, values: Any, columns: Any, rows: Any, units: int) -> Any:
-        products = tf.gather(x[0], columns) * values
-        sums = tf.linalg.matvec(products, tf.ones(products.shape[1], x.dtype))
-        return tf.math.unsorted_segment_sum(sums, rows, units)[None]
-
-    return row
-
-
-@functools.cache
-def _tensorflow_csr() -> Callable[..., Any]:
-    import tensorflow as tf
-
-    # What comes out of a graph tells its shape and dtype to another graph; a bare operation not.
-    @tf.function(reduce_retracing=True, autograph=False)
-    def csr(places: Any, values: Any, shape: Any) -> Any:
-        return tf.raw_ops.SparseTensorToCSRSparseMatrix(
-            indices=places, values=values, dense_shape=tf.cast(shape, "int64")
-        )
-
-    return csr
+    return tf.reshape(products, (-1, matrix.units))[:rows]

@@ -11,18 +11,20 @@ _WARM_UP = 3
 _FEWEST = 5
 
 
-def median_milliseconds(
-    calls: dict[str, Callable[[], Any]], *, repeats: int, seconds: float
-) -> dict[str, float]:
-    """Return the median time of each call, measured in turns.
+def times_in_turns(
+    calls: dict[str, Callable[[], Any]], *, repeats: int, seconds: float, in_a_row: int = 1
+) -> dict[str, list[float]]:
+    """Return the seconds of each call, measured in turns.
 
-    A slow moment of the machine falls on all of them; the order is drawn anew in each turn, since
-    who comes after a large one starts with other caches.
+    A slow moment of the machine falls on all of them; the order is drawn anew in each turn.
 
     Args:
         calls: return when they have finished.
         repeats: turns, at most.
         seconds: no turn begins after this time, but there are at least five.
+        in_a_row: how often each is called in a turn; the last call counts. The first one finds the
+            caches as another has left them: as a layer does in its model, and a model does not
+            where it runs alone.
     """
     for _ in range(_WARM_UP):
         for call in calls.values():
@@ -34,9 +36,19 @@ def median_milliseconds(
         if turn >= _FEWEST and time.perf_counter() - begin > seconds:
             break
         for name in rng.permutation(list(calls)):
-            start = time.perf_counter()
-            calls[name]()
+            start = begin
+            for _ in range(in_a_row):
+                start = time.perf_counter()
+                calls[name]()
             times[name].append(time.perf_counter() - start)
+    return times
+
+
+def median_milliseconds(
+    calls: dict[str, Callable[[], Any]], *, repeats: int, seconds: float, in_a_row: int = 1
+) -> dict[str, float]:
+    """Return the median of the times of each call; arguments as for `times_in_turns`."""
+    times = times_in_turns(calls, repeats=repeats, seconds=seconds, in_a_row=in_a_row)
     return {name: 1000 * float(np.median(each)) for name, each in times.items()}
 
 

@@ -35,7 +35,7 @@ class SparseDense(MatrixLayer):
         self.pieces = pieces
         # On TensorFlow, Keras would otherwise compile the whole model by XLA.
         self.supports_jit = _csr_product.is_compiled_by_xla()
-        self._prepared: tuple[Any, ...] | None = None
+        self._prepared: dict[Any, Any] = {}
 
     def build(self, input_shape: Any) -> None:
         """Add the weights for inputs of `input_shape`."""
@@ -61,12 +61,12 @@ class SparseDense(MatrixLayer):
     def load_own_variables(self, store: Any) -> None:
         """Take the weights from a file."""
         super().load_own_variables(store)
-        self._prepared = None
+        self._prepared = {}
 
     def set_weights(self, weights: Any) -> None:
         """Take the weights from arrays."""
         super().set_weights(weights)
-        self._prepared = None
+        self._prepared = {}
 
     def get_config(self) -> dict[str, Any]:
         """Return the configuration; the matrix is weights."""
@@ -74,9 +74,10 @@ class SparseDense(MatrixLayer):
 
     def _product(self, x: Any) -> Any:
         matrix = PaddedCsr(**self.matrix)
-        if self._prepared is None:
-            self._prepared = (_csr_product.prepare(matrix, self.in_dim),)
-        return _csr_product.multiply(x, matrix, *self._prepared)
+        place = _csr_product.place_of(x)
+        if place not in self._prepared:
+            self._prepared[place] = _csr_product.prepare(matrix, self.in_dim)
+        return _csr_product.multiply(x, matrix, self._prepared[place])
 
 
 def sparse_of(layer: keras.layers.Layer) -> SparseDense:

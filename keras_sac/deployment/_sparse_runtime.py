@@ -15,6 +15,7 @@ from keras_sac.deployment import _side_by_side
 from keras_sac.deployment._choose import (
     Row,
     Timer,
+    candidate,
     choose,
     columns,
     inputs_reaching,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 # dtype that a layer computes in.
 _TOLERANCES = {"bfloat16": 5e-2, "float16": 1e-2}
 _TOLERANCE = 1e-5
+# Calls of a whole model in a turn; it has the caches for itself from the second on.
+IN_A_ROW = 3
 
 
 def to_sparse_runtime(
@@ -97,15 +100,19 @@ def to_sparse_runtime(
         seconds=at_least_zero("seconds", seconds),
     )
     layers = [layer for layer in reachable_layers(model) if layer.weights]
+    found = [candidate(layer) for layer in layers]
+    watched = [
+        layer for layer, each in zip(layers, found, strict=True) if not isinstance(each, str)
+    ]
     reaching = {
-        size: inputs_reaching(layers, functools.partial(model, batch, training=False))
+        size: inputs_reaching(watched, functools.partial(model, batch, training=False))
         for size, batch in batches.items()
     }
     chosen: dict[int, keras.layers.Layer] = {}
     rows = []
-    for layer in layers:
+    for layer, each in zip(layers, found, strict=True):
         inputs = {n: seen[id(layer)] for n, seen in reaching.items() if id(layer) in seen}
-        new, row = choose(layer, inputs, timer, min_speedup)
+        new, row = choose(layer, each, inputs, timer, min_speedup)
         if new is not None:
             chosen[id(layer)] = new
         rows.append(row)
@@ -149,7 +156,8 @@ def _whole(
             {
                 "dense": functools.partial(model.predict_on_batch, batch),
                 "sparse": functools.partial(runtime.predict_on_batch, batch),
-            }
+            },
+            in_a_row=IN_A_ROW,
         )
         row |= measured(size, ms)
         if ms["sparse"] > ms["dense"]:

@@ -182,6 +182,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_torch_counts_the_same():
     # All that torch counts: not its recurrent layers, nor einsum, which it takes apart.
     names = [n for n, (_, _, macs) in CASES.items() if macs and "recurrent" not in n]

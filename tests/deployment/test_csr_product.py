@@ -114,4 +114,4 @@ def test_an_unknown_backend_is_named(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "openvino")
     matrix = padded_csr(np.eye(3, dtype="float32"))
     with pytest.raises(ValueError, match="torch, TensorFlow and JAX.*'openvino'"):
-        _csr_product.multiply(np.eye(3, dtype="float32"), matrix, None)
+        _csr_product.prepare(matrix, 3)

@@ -30,6 +30,7 @@ PATHS = {
     "openvino": "model.xml",
     "torch": "model.pt2",
 }
+FORMS, MODELS = models.WRITTEN_HERE[keras.backend.backend()]
 # Loads a file by the library that it is for, and nothing else.
 READER = """
 import json, sys
@@ -91,7 +92,10 @@ def read(path, form, x, folder):
     return np.load(folder / "y.npy"), json.loads(child.stdout.splitlines()[-1])["zeros"]
 
 
-@pytest.mark.parametrize("form", PATHS)
+# What another backend writes takes a process that loads it.
+@pytest.mark.parametrize(
+    "form", [f if f in FORMS else pytest.param(f, marks=pytest.mark.slow) for f in PATHS]
+)
 def test_a_pruned_model_in_a_program_of_its_own(form, tmp_path, rng, capsys):
     model = models.image_classifier()
     model.compile(PruningOptimizer("sgd", ConstantSparsity(0.8, 0)), "mse")
@@ -114,9 +118,6 @@ def test_a_pruned_model_in_a_program_of_its_own(form, tmp_path, rng, capsys):
     assert sorted(os.listdir(tmp_path)) == sorted(
         [PATHS[form], "x.npy", "y.npy"] + ["model.bin"] * (form == "openvino")
     )
-
-
-FORMS, MODELS = models.WRITTEN_HERE[keras.backend.backend()]
 
 
 @pytest.mark.slow
@@ -202,6 +203,7 @@ def test_a_wrong_file_is_not_kept(change, message, tmp_path, monkeypatch):
     assert (tmp_path / "m.xml").read_text() == "old"
 
 
+@pytest.mark.slow
 def test_where_one_backend_fails_another_tries(tmp_path, monkeypatch, capsys):
     first, second = writers(_export.FORMATS["openvino"])
     write = _export.write_on
@@ -219,6 +221,7 @@ def test_where_one_backend_fails_another_tries(tmp_path, monkeypatch, capsys):
     assert f"no such operation. Trying {second}." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_layers_that_the_other_process_does_not_find(tmp_path):
     form = "torch" if keras.backend.backend() == "tensorflow" else "litert"
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3), Doubled()])

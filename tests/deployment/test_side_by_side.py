@@ -53,6 +53,18 @@ def test_no_turn_begins_after_the_time_but_there_are_five(clock):
         assert len(log) == 3 + turns
 
 
+def test_the_last_call_in_a_row_counts(clock):
+    log = []
+    first = clock.call([0.0, 0.0, 0.0] + 5 * [9.0, 4.0, 0.5], log, "first")
+    other = clock.call([0.0, 0.0, 0.0] + 5 * [7.0, 2.0, 0.25], log, "other")
+    found = median_milliseconds(
+        {"first": first, "other": other}, repeats=5, seconds=1e9, in_a_row=3
+    )
+    assert found == {"first": 500.0, "other": 250.0}
+    rows = [set(log[i : i + 3]) for i in range(6, len(log), 3)]
+    assert all(len(names) == 1 for names in rows)
+
+
 def test_a_call_runs_the_layer(rng):
     seen = []
     layer = keras.layers.Dense(3)

@@ -18,7 +18,7 @@ class Times:
         self.speedups = list(speedups)
         self.asked = 0
 
-    def __call__(self, calls, *, repeats, seconds):
+    def __call__(self, calls, *, repeats, seconds, in_a_row=1):
         for call in calls.values():
             call()
         # The last one stands for all that follow.
@@ -202,6 +202,21 @@ def test_times_are_taken_on_the_largest_inputs(rng):
     seen = _choose.inputs_reaching([shared], lambda: model(x, training=False))
     # It is called on (2, 4, 4, 6) twice, then on (2, 6).
     assert tuple(seen[id(shared)].shape) == (2, 4, 4, 6)
+
+
+def test_layers_with_other_inputs_are_only_reported(rng, clock):
+    clock(2.0)
+    tokens = keras.Input((5,), dtype="int32")
+    hidden = layers.Embedding(7, 8, name="tokens")(tokens)
+    hidden = layers.MultiHeadAttention(2, 4, name="heads")(hidden, value=hidden)
+    hidden = layers.Bidirectional(layers.LSTM(4), name="both")(hidden)
+    model = pruned(keras.Model(tokens, layers.Dense(3, name="last")(inputs=hidden)), rng)
+    x = rng.integers(1, 7, (4, 5))
+    runtime, report = to_sparse_runtime(model, x)
+    check_same_outputs(runtime, model, x)
+    kinds = report.set_index("layer")["runs_as"].to_dict()
+    assert kinds.pop("last") == kinds.pop("total") == "csr"
+    assert kinds == dict.fromkeys(("tokens", "heads", "both"), "dense")
 
 
 def test_a_model_in_training_is_not_disturbed(rng, clock):
