@@ -4,11 +4,12 @@
 
 The MLP is 4096-4096-4096-10, with random weights pruned by magnitude. Each backend is measured in a
 process of its own, in `rounds` that take turns; within a process the models take turns too, as
-`model.predict_on_batch` runs them, three calls in a row of which the last counts, so that each has
-the caches for itself. Each round decides anew which layers run sparse, for each sparsity and batch
-size; where it decides for none, the two models are equal and so are their times, but for the noise
-that the table allows for. In the other MLP the first two layers are `SACDense` with a rank of an
-eighth of the width.
+`model.predict_on_batch` runs them, by two clocks: `alternating`, a call after one of the other
+model, which has left the caches full of its own weights; and `alone`, the last of three calls in a
+row, as a model runs that has the machine for itself. Each round decides anew which layers run
+sparse, for each sparsity and batch size; where it decides for none, the two models are equal and so
+are their times, but for the noise that the table allows for. In the other MLP the first two layers
+are `SACDense` with a rank of an eighth of the width.
 """
 
 import dataclasses
@@ -42,8 +43,8 @@ class Options:
     """Samples of a batch."""
     repeats: int = 100
     """Counted calls of each model in a round, at most."""
-    seconds: float = 4.0
-    """A round of one comparison ends after this time, but not before five calls of each."""
+    seconds: float = 3.0
+    """A round of one comparison by one clock ends after this time, but not before five turns."""
     rounds: int = 3
     """Rounds over all backends."""
     seed: int = 0
@@ -68,8 +69,9 @@ def measure(options: Options) -> dict[str, Any]:
                 kept = found.setdefault(backend, {}).setdefault(key, {**new, "runs_as": []})
                 kept["runs_as"].append(new["runs_as"])
                 if kept["seconds"] is not new["seconds"]:
-                    for name, seconds in new["seconds"].items():
-                        kept["seconds"][name] += seconds
+                    for clock, by_name in new["seconds"].items():
+                        for name, seconds in by_name.items():
+                            kept["seconds"][clock][name] += seconds
         print(f"round {turn + 1} of {options.rounds} done", flush=True)
     comparisons = {backend: list(by_key.values()) for backend, by_key in found.items()}
     return {"environments": environments, "comparisons": comparisons}
@@ -80,26 +82,28 @@ def table(comparisons: dict[str, Any]) -> pd.DataFrame:
     rows = []
     for backend, measured in comparisons.items():
         for each in measured:
-            ms = {name: 1e3 * float(np.median(s)) for name, s in each["seconds"].items()}
-            speedup = ms["dense"] / ms["ours"]
             promised = PROMISED_SAC
             if each["model"] == "pruned":
                 promised = PROMISED.get(each["sparsity"], NEVER_SLOWER)
             least = promised - NOISE if promised == NEVER_SLOWER else promised
-            rows.append(
-                {
-                    "backend": backend,
-                    "model": each["model"],
-                    "sparsity": each["sparsity"],
-                    "batch": each["batch_size"],
-                    "runs as": ", ".join(each["runs_as"]),
-                    "dense ms": ms["dense"],
-                    "ours ms": ms["ours"],
-                    "times as fast": speedup,
-                    "promised": promised,
-                    "met": "met" if speedup >= least else "missed",
+            row = {
+                "backend": backend,
+                "model": each["model"],
+                "sparsity": each["sparsity"],
+                "batch": each["batch_size"],
+                "runs as": ", ".join(each["runs_as"]),
+                "promised": promised,
+            }
+            for clock, by_name in each["seconds"].items():
+                ms = {name: 1e3 * float(np.median(times)) for name, times in by_name.items()}
+                speedup = ms["dense"] / ms["ours"]
+                row |= {
+                    f"dense ms, {clock}": ms["dense"],
+                    f"ours ms, {clock}": ms["ours"],
+                    f"times as fast, {clock}": speedup,
+                    clock: "met" if speedup >= least else "missed",
                 }
-            )
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -109,11 +113,6 @@ def main() -> None:
     result = measure(options)
     shown = table(result["comparisons"])
     print(shown.to_string(index=False, float_format=lambda v: f"{v:.2f}"))
-    for measured in result["comparisons"].values():
-        for each in measured:
-            each["seconds"] = {
-                name: [round(t, 7) for t in times] for name, times in each["seconds"].items()
-            }
     write_result(
         options.output,
         {

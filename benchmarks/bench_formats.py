@@ -4,7 +4,7 @@
 
 An MLP, the same pruned, and the same with subspace layers are exported to every format. Each file
 is measured as it lies, compressed by gzip -9, and in the engines that read it, the three models
-taking turns. Random weights: neither bytes nor times depend on what they have learned. The table
+taking turns. The weights are random: times do not depend on what was learned. The table
 in words is written beside the result, and is part of `docs/deployment.md`.
 """
 

@@ -106,20 +106,13 @@ def main() -> None:
     result = measure(options)
     shown = table(result["seconds"], options)
     print(shown.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
-    seconds = {
-        backend: {
-            classes: {name: [round(t, 7) for t in times] for name, times in contestants.items()}
-            for classes, contestants in by_classes.items()
-        }
-        for backend, by_classes in result["seconds"].items()
-    }
     write_result(
         options.output,
         {
             "options": {**dataclasses.asdict(options), "output": None},
             "environments": result["environments"],
             "table": shown.to_dict("records"),
-            "seconds": seconds,
+            "seconds": result["seconds"],
         },
     )
 

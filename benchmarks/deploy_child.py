@@ -15,6 +15,8 @@ from keras_sac.deployment._side_by_side import times_in_turns
 from keras_sac.deployment._sparse_runtime import IN_A_ROW, to_sparse_runtime
 
 CLASSES = 10
+# Calls in a row of which the last counts: after the other model, and with the caches for itself.
+CLOCKS = {"alternating": 1, "alone": IN_A_ROW}
 
 
 def main() -> None:
@@ -35,12 +37,12 @@ def main() -> None:
 
     def compare(kind: str, sparsity: float | None, size: int, other: keras.Model, as_: str) -> None:
         calls = {"dense": model, "ours": other}
-        seconds = times_in_turns(
-            {name: partial(each.predict_on_batch, batches[size]) for name, each in calls.items()},
-            repeats=options["repeats"],
-            seconds=options["seconds"],
-            in_a_row=IN_A_ROW,
-        )
+        run = {name: partial(each.predict_on_batch, batches[size]) for name, each in calls.items()}
+        limits = {name: options[name] for name in ("repeats", "seconds")}
+        seconds = {
+            clock: times_in_turns(run, in_a_row=number, **limits)
+            for clock, number in CLOCKS.items()
+        }
         comparisons.append(
             {
                 "model": kind,

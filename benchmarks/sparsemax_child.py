@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_sac.analysis import environment
+from keras_sac.analysis._clock import times_in_turns
 from keras_sac.heads import entmax15, sparsemax
 
 
@@ -34,7 +34,9 @@ def main() -> None:
             for name, function in functions.items()
             for what, run in runs(backend, function, x, g).items()
         }
-        seconds[str(classes)] = in_turns(own, options["repeats"], options["seconds"])
+        seconds[str(classes)] = times_in_turns(
+            own, repeats=options["repeats"], seconds=options["seconds"]
+        )
     print("RESULT " + json.dumps({"environment": environment(), "seconds": seconds}))
 
 
@@ -97,30 +99,6 @@ def _in_tensorflow(function: Callable[[Any], Any], x: Any, g: Any) -> tuple[Any,
 
     fast = tf.function(function)
     return lambda: fast(x).numpy(), lambda: gradient(x, g).numpy()
-
-
-def in_turns(
-    calls: dict[str, Callable[[], Any]], repeats: int, limit: float
-) -> dict[str, list[float]]:
-    """Return the seconds of the calls, after two of each that are not counted.
-
-    They take turns in an order that is drawn anew, since who comes after a large one starts late.
-    """
-    rng = np.random.default_rng(0)
-    for call in calls.values():
-        call()
-        call()
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    begin = time.perf_counter()
-    for turn in range(repeats):
-        if turn >= 5 and time.perf_counter() - begin > limit:
-            break
-        for name in rng.permutation(list(calls)):
-            call = calls[name]
-            start = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -63,8 +64,18 @@ def run_child(script: pathlib.Path, arguments: dict[str, Any], **variables: str 
 
 
 def write_result(path: pathlib.Path, result: dict[str, Any]) -> None:
-    """Write a result as JSON, whole or not at all."""
+    """Write a result as JSON, whole or not at all; lists of numbers in a line, to seven digits."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(result, indent=1) + "\n")
+    text = json.dumps(_rounded(result), indent=1)
+    text = re.sub(r"\[[\s\d.,eE+-]+\]", lambda found: " ".join(found[0].split()), text)
+    partial.write_text(text + "\n")
     os.replace(partial, path)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in value]
+    return round(value, 7) if isinstance(value, float) else value

@@ -80,8 +80,6 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _loaded(options: argparse.Namespace) -> keras.Model:
-    # As a script does: modules of the working directory can be imported.
-    sys.path.insert(0, "")
     classes = custom_objects(options.custom_objects_module)
     if options.model.endswith(".keras"):
         return keras.saving.load_model(options.model, custom_objects=classes, compile=False)

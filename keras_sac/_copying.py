@@ -1,6 +1,7 @@
 """A copy of a model in which some layers are others."""
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 import keras
 
@@ -13,9 +14,29 @@ _LOOKUPS = (
 )
 
 
-def is_graph(model: object) -> bool:
+def is_graph(model: object) -> TypeGuard[keras.Model]:
     """Whether a model is Functional or Sequential, so that its layers can be exchanged."""
     return isinstance(model, keras.Model) and isinstance(model, keras.Sequential | keras.Function)
+
+
+def check_graph(model: object, name: str, otherwise: str) -> None:
+    """Refuse a model whose layers cannot be exchanged, or that has none yet.
+
+    Args:
+        model: what was given.
+        name: of the function that it was given to.
+        otherwise: what to do with a subclassed model.
+    """
+    if not is_graph(model):
+        raise ValueError(
+            f"`{name}` needs a Functional or Sequential model, whose layers can be exchanged. "
+            f"Received: {type(model).__name__}. {otherwise}"
+        )
+    if not model.built or not model.layers:
+        raise ValueError(
+            f"The model {model.name!r} has no weights yet. Call it on a batch, or "
+            "`model.build(input_shape)`, first."
+        )
 
 
 def reachable_layers(model: keras.Model) -> list[keras.layers.Layer]:

@@ -96,8 +96,7 @@ def without_telemetry() -> Any:
 class OpenVino:
     """An OpenVINO model, or another that OpenVINO reads, in OpenVINO on the CPU.
 
-    In float32: where the CPU has bfloat16, OpenVINO would calculate in it by default, and be off by
-    a thousandth.
+    In float32: where the CPU has bfloat16, OpenVINO would calculate in it by default.
     """
 
     def __init__(self, path: str, threads: int | None = None):

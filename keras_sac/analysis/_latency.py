@@ -1,8 +1,8 @@
 """`latency`: how long a batch takes, in Keras or in the engine of an exported file."""
 
 import os
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -10,13 +10,13 @@ import numpy as np
 
 from keras_sac._arguments import at_least_zero, integer
 from keras_sac._table import table
+from keras_sac._targets import check_model
 from keras_sac.analysis import _engines, _environment
+from keras_sac.analysis._clock import times_in_turns
 from keras_sac.analysis._samples import batch_of, noise
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_FEWEST = 5
 
 
 def latency(
@@ -85,7 +85,10 @@ def latency(
     rows = []
     for size in sizes:
         batch = batch_of(sample, size)
-        times = 1000 * np.array(_times(lambda: run(batch), warm_up, repeats, seconds))  # noqa: B023
+        measured = times_in_turns(
+            {engine: partial(run, batch)}, repeats=repeats, seconds=seconds, warm_up=warm_up
+        )
+        times = 1000 * np.array(measured[engine])
         lower, median, upper = np.quantile(times, [0.25, 0.5, 0.75])
         rows.append(
             {
@@ -105,18 +108,6 @@ def latency(
     return found
 
 
-def _times(call: Callable[[], Any], warm_up: int, repeats: int, seconds: float) -> list[float]:
-    for _ in range(warm_up):
-        call()
-    times: list[float] = []
-    begin = time.perf_counter()
-    while len(times) < repeats and (len(times) < _FEWEST or time.perf_counter() - begin < seconds):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return times
-
-
 def _keras(
     model: keras.Model, engine: str, threads: int | None
 ) -> tuple[str, Callable[[Any], Any], int]:
@@ -125,11 +116,7 @@ def _keras(
             f"A Keras model runs in Keras. Received: {engine=}. Export it first: "
             "`latency(export(model, path, format=...), sample)`."
         )
-    if not model.built:
-        raise ValueError(
-            f"The model {model.name!r} has no weights yet. Call it on a batch, or "
-            "`model.build(input_shape)`, first."
-        )
+    check_model(model)
     backend = keras.config.backend()
     if threads is not None:
         _environment.set_threads(threads)

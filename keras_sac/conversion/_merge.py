@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_sac._copying import copied, is_graph, reachable_layers
+from keras_sac._copying import check_graph, copied, reachable_layers
 from keras_sac._table import table
 from keras_sac.layers._subspace_layer import SubspaceLayer
 from keras_sac.layers._walk import sac_layers
@@ -51,7 +51,8 @@ def merge_sac(model: keras.Model, *, when: str = "always") -> "tuple[keras.Model
     """
     if when not in _WHEN:
         raise ValueError(f"`when` must be one of {_WHEN}. Received: when={when!r}")
-    _check_model(model)
+    otherwise = "Put `layer.to_dense()` in the layer's place where the model is made."
+    check_graph(model, "merge_sac", otherwise)
     reachable = {id(layer) for layer in reachable_layers(model)}
     stock: dict[int, keras.layers.Layer] = {}
     rows = []
@@ -96,17 +97,3 @@ def _why_not(row: dict[str, Any], when: str, reachable: bool) -> str:
     if row["merged_nonzeros"] >= row["factored_nonzeros"]:
         return "zeros of the learner would be lost"
     return ""
-
-
-def _check_model(model: Any) -> None:
-    if not is_graph(model):
-        raise ValueError(
-            "`merge_sac` needs a Functional or Sequential model, whose layers can be exchanged. "
-            f"Received: {type(model).__name__}. In a subclassed model put `layer.to_dense()` in "
-            "the layer's place where the model is made."
-        )
-    if not model.built:
-        raise ValueError(
-            f"The model {model.name!r} has no weights yet. Call it on a batch, or "
-            "`model.build(input_shape)`, first."
-        )

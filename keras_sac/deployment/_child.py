@@ -5,7 +5,6 @@ it, and where to put the answer: its result, or the error.
 """
 
 import importlib
-import importlib.util
 import json
 import pathlib
 import sys
@@ -20,12 +19,12 @@ def module_of(task: dict[str, Any]) -> ModuleType:
         sys.modules[name] = None  # type: ignore[assignment]
     if "module" in task:
         return importlib.import_module(task["module"])
-    spec = importlib.util.spec_from_file_location("task", task["file"])
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    sys.path.insert(0, str(pathlib.Path(task["file"]).parent))
+    try:
+        return importlib.import_module(pathlib.Path(task["file"]).stem)
+    finally:
+        # Nothing else of that folder is to be found.
+        del sys.path[0]
 
 
 def main() -> None:

@@ -1,14 +1,13 @@
 """For each layer: as it is, or as a product that skips the zeros of its kernel."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_sac import _backend
+from keras_sac.analysis._calls import Call, watched_calls
 from keras_sac.deployment import _side_by_side
 from keras_sac.deployment._matrix_layers import kernel_of, why_no_product
 from keras_sac.deployment._semi_structured import (
@@ -61,6 +60,7 @@ def choose(
     inputs: dict[int, Any],
     timer: Timer,
     min_speedup: float,
+    jit_compile: bool,
 ) -> tuple[keras.layers.Layer | None, Row]:
     """Return the layer to put in the place of another, `None` to keep it, and what was measured.
 
@@ -70,6 +70,7 @@ def choose(
         inputs: batch size -> the tensor that reaches the layer.
         timer: returns milliseconds.
         min_speedup: how many times as fast it must be, at each batch size.
+        jit_compile: of the model.
     """
     zeros, size = sparsity_of(layer)
     row = {
@@ -89,8 +90,8 @@ def choose(
     for batch_size, x in inputs.items():
         ms = timer(
             {
-                "dense": _side_by_side.inference(layer, x),
-                "sparse": _side_by_side.inference(new, x),
+                "dense": _side_by_side.inference(layer, x, jit_compile),
+                "sparse": _side_by_side.inference(new, x, jit_compile),
             }
         )
         row |= measured(batch_size, ms)
@@ -117,35 +118,24 @@ def measured(batch_size: int, ms: dict[str, float]) -> Row:
     }
 
 
-def inputs_reaching(layers: Sequence[keras.layers.Layer], run: Callable[[], Any]) -> dict[int, Any]:
-    """Return the inputs of layers, by their `id`, in a forward pass that `run` makes.
+def inputs_reaching(
+    layers: Sequence[keras.layers.Layer], model: keras.Model, batch: Any
+) -> dict[int, Any]:
+    """Return the inputs of layers of a model, by their `id`, in a forward pass of a batch.
 
     Of a layer that is called several times those of the largest call, which takes the longest.
     """
+    wanted = {id(layer) for layer in layers}
     seen: dict[int, Any] = {}
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_backend.without_gradients())
-        for layer in layers:
-            stack.enter_context(_watched(layer, seen))
-        run()
+
+    def see(call: Call) -> None:
+        if id(call.layer) not in wanted:
+            return
+        given = [each for each in keras.tree.flatten(call.arguments) if keras.ops.is_tensor(each)]
+        before = seen.get(id(call.layer))
+        if given and (before is None or np.prod(before.shape) < np.prod(given[0].shape)):
+            seen[id(call.layer)] = given[0]
+
+    with watched_calls(model, see):
+        model(batch, training=False)
     return seen
-
-
-@contextlib.contextmanager
-def _watched(layer: keras.layers.Layer, seen: dict[int, Any]) -> Iterator[None]:
-    call = layer.call
-
-    @functools.wraps(call)
-    def watching(*args: Any, **kwargs: Any) -> Any:
-        x = args[0] if args else kwargs["inputs"]
-        before = seen.get(id(layer))
-        if before is None or np.prod(before.shape) < np.prod(x.shape):
-            seen[id(layer)] = x
-        return call(*args, **kwargs)
-
-    # Past `__setattr__`, which would track it.
-    vars(layer)["call"] = watching
-    try:
-        yield
-    finally:
-        del vars(layer)["call"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_sac._copying import is_graph
+from keras_sac._targets import check_model
 from keras_sac.conversion import merge_sac
 from keras_sac.deployment._errors import ExportError
 from keras_sac.deployment._formats import FORMATS, writers
@@ -85,11 +86,7 @@ def export(
         )
     if not (merge == "auto" or isinstance(merge, bool)):
         raise ValueError(f"`merge` must be 'auto', True or False. Received: {merge=}")
-    if not isinstance(model, keras.Model) or not model.built:
-        raise ValueError(
-            "`export` needs a built Keras model: call it on a batch first, or "
-            f"`model.build(input_shape)`. Received: {model!r}"
-        )
+    check_model(model)
     form = FORMATS[format]
     target = check_free(path, form.suffix, overwrite)
     backends = writers(form)

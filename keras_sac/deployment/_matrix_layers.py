@@ -127,7 +127,7 @@ class MatrixLayer(keras.layers.Layer):
 
     def _product(self, x: Any) -> Any:
         """Return `x W`, `(rows, units)`, of `(rows, in_dim)`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `_product`.")
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """Return the shape of what comes out."""

@@ -1,47 +1,12 @@
-"""How long one thing takes and another: calls of them in turns."""
+"""How long a layer takes against another, as a model runs it."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
-_WARM_UP = 3
-_FEWEST = 5
-
-
-def times_in_turns(
-    calls: dict[str, Callable[[], Any]], *, repeats: int, seconds: float, in_a_row: int = 1
-) -> dict[str, list[float]]:
-    """Return the seconds of each call, measured in turns.
-
-    A slow moment of the machine falls on all of them; the order is drawn anew in each turn.
-
-    Args:
-        calls: return when they have finished.
-        repeats: turns, at most.
-        seconds: no turn begins after this time, but there are at least five.
-        in_a_row: how often each is called in a turn; the last call counts. The first one finds the
-            caches as another has left them: as a layer does in its model, and a model does not
-            where it runs alone.
-    """
-    for _ in range(_WARM_UP):
-        for call in calls.values():
-            call()
-    rng = np.random.default_rng(0)
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    begin = time.perf_counter()
-    for turn in range(max(repeats, _FEWEST)):
-        if turn >= _FEWEST and time.perf_counter() - begin > seconds:
-            break
-        for name in rng.permutation(list(calls)):
-            start = begin
-            for _ in range(in_a_row):
-                start = time.perf_counter()
-                calls[name]()
-            times[name].append(time.perf_counter() - start)
-    return times
+from keras_sac.analysis._clock import times_in_turns
 
 
 def median_milliseconds(
@@ -52,12 +17,13 @@ def median_milliseconds(
     return {name: 1000 * float(np.median(each)) for name, each in times.items()}
 
 
-def inference(layer: keras.layers.Layer, inputs: Any) -> Callable[[], Any]:
+def inference(layer: keras.layers.Layer, inputs: Any, jit_compile: bool) -> Callable[[], Any]:
     """Return a call of a layer on inputs, compiled as Keras compiles a model with it.
 
     Args:
         layer: built.
         inputs: a tensor.
+        jit_compile: of the model, `model.jit_compile`; TensorFlow leaves XLA out on a CPU.
     """
     match keras.backend.backend():
         case "torch":
@@ -65,7 +31,7 @@ def inference(layer: keras.layers.Layer, inputs: Any) -> Callable[[], Any]:
         case "jax":
             return _in_jax(layer, inputs)
         case _:
-            return _in_tensorflow(layer, inputs)
+            return _in_tensorflow(layer, inputs, jit_compile and layer.supports_jit)
 
 
 def _in_torch(layer: keras.layers.Layer, inputs: Any) -> Callable[[], Any]:
@@ -90,8 +56,8 @@ def _in_jax(layer: keras.layers.Layer, inputs: Any) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(run(trained, others, inputs))
 
 
-def _in_tensorflow(layer: keras.layers.Layer, inputs: Any) -> Callable[[], Any]:
+def _in_tensorflow(layer: keras.layers.Layer, inputs: Any, xla: bool) -> Callable[[], Any]:
     import tensorflow as tf
 
-    run = tf.function(lambda x: layer(x), jit_compile=layer.supports_jit, autograph=False)
+    run = tf.function(lambda x: layer(x), jit_compile=xla, autograph=False)
     return lambda: run(inputs).numpy()

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from keras_sac import _arguments
+from keras_sac._targets import check_model
 from keras_sac.deployment._place import check_free, written
 from keras_sac.deployment._sparse_archive import new_archive, open_archive
 from keras_sac.deployment._sparse_content import H5, read, write
@@ -68,11 +69,7 @@ def save_sparse(
     Reference:
         Han et al., 2016, "Deep Compression"; Collet & Kucherawy, 2021, RFC 8878 (zstd).
     """
-    if not isinstance(model, keras.Model) or not model.built:
-        raise ValueError(
-            "`save_sparse` needs a built Keras model: call it on a batch first, or "
-            f"`model.build(input_shape)`. Received: {model!r}"
-        )
+    check_model(model)
     if values not in (None, "float16"):
         raise ValueError(f"`values` must be None or 'float16'. Received: {values=}")
     level = _arguments.integer("level", level, 1)
@@ -125,11 +122,8 @@ def load_sparse(
         >>> all(np.array_equal(*w) for w in zip(model.get_weights(), again.get_weights()))
         True
     """
-    if model is not None and not (isinstance(model, keras.Model) and model.built):
-        raise ValueError(
-            "`load_sparse` needs a built Keras model to load into: call it on a batch first, or "
-            f"`model.build(input_shape)`. Received: {model!r}"
-        )
+    if model is not None:
+        check_model(model)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         with open_archive(path) as archive:

@@ -33,7 +33,7 @@ class SparseDense(MatrixLayer):
     def __init__(self, *, pieces: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.pieces = pieces
-        # On TensorFlow, Keras would otherwise compile the whole model by XLA.
+        # On TensorFlow, Keras would otherwise let XLA compile the whole model where there is a GPU.
         self.supports_jit = _csr_product.is_compiled_by_xla()
         self._prepared: dict[Any, Any] = {}
 

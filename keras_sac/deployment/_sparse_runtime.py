@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_sac._arguments import at_least_zero, integer
-from keras_sac._copying import copied, is_graph, reachable_layers
+from keras_sac._copying import check_graph, copied, reachable_layers
 from keras_sac._table import table
 from keras_sac.analysis._samples import batch_of, symbolic_inputs
 from keras_sac.deployment import _side_by_side
@@ -22,6 +22,7 @@ from keras_sac.deployment._choose import (
     measured,
     sparsity_of,
 )
+from keras_sac.deployment._distance import largest_difference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,15 +105,12 @@ def to_sparse_runtime(
     watched = [
         layer for layer, each in zip(layers, found, strict=True) if not isinstance(each, str)
     ]
-    reaching = {
-        size: inputs_reaching(watched, functools.partial(model, batch, training=False))
-        for size, batch in batches.items()
-    }
+    reaching = {size: inputs_reaching(watched, model, batch) for size, batch in batches.items()}
     chosen: dict[int, keras.layers.Layer] = {}
     rows = []
     for layer, each in zip(layers, found, strict=True):
         inputs = {n: seen[id(layer)] for n, seen in reaching.items() if id(layer) in seen}
-        new, row = choose(layer, each, inputs, timer, min_speedup)
+        new, row = choose(layer, each, inputs, timer, min_speedup, model.jit_compile)
         if new is not None:
             chosen[id(layer)] = new
         rows.append(row)
@@ -168,21 +166,10 @@ def _whole(
 
 
 def _distance(outputs: Any, dense: Any) -> float:
-    """Return the largest difference between outputs, each as a share of the largest of its array.
-
-    Infinite and NaN where the dense ones are not so.
-    """
-    worst = 0.0
-    for one, other in zip(keras.tree.flatten(outputs), keras.tree.flatten(dense), strict=True):
-        one, other = np.asarray(one, "float64"), np.asarray(other, "float64")
-        same = (one == other) | (np.isnan(one) & np.isnan(other))
-        if same.all():
-            continue
-        finite = np.abs(other[np.isfinite(other)])
-        with np.errstate(invalid="ignore"):
-            off = np.abs(one - other)[~same].max() / max(finite.max(initial=0.0), 1e-30)
-        worst = max(worst, np.inf if np.isnan(off) else float(off))
-    return worst
+    """Return the largest difference of an output, each as a share of the largest of its array."""
+    pairs = zip(keras.tree.flatten(outputs), keras.tree.flatten(dense), strict=True)
+    found = [largest_difference(*pair) for pair in pairs]
+    return max(off / max(scale, 1e-30) for off, scale in found)
 
 
 def _given_up(row: Row) -> Row:
@@ -198,17 +185,10 @@ def _kinds(rows: list[Row]) -> str:
 
 def _batches(model: Any, sample: Any, batch_sizes: Sequence[int] | None) -> dict[int, Any]:
     """Check the model and the sample; return batch size -> inputs."""
-    if not is_graph(model):
-        raise ValueError(
-            "`to_sparse_runtime` needs a Functional or Sequential model, whose layers can be "
-            f"exchanged. Received: {type(model).__name__}. Make a Functional model of it: "
-            "`keras.Model(inputs, outputs)`."
-        )
-    if not model.built or not model.weights:
-        raise ValueError(
-            f"The model {model.name!r} has no weights. Call it on a batch, or "
-            "`model.build(input_shape)`, first."
-        )
+    otherwise = "Make a Functional model of it: `keras.Model(inputs, outputs)`."
+    check_graph(model, "to_sparse_runtime", otherwise)
+    if not model.weights:
+        raise ValueError(f"The model {model.name!r} has no weights, and so no zeros to skip.")
     arrays = [np.asarray(each) for each in keras.tree.flatten(sample)]
     wanted = keras.tree.flatten(symbolic_inputs(model))
     lengths = {len(each) if each.ndim else 0 for each in arrays}

@@ -13,6 +13,7 @@ import numpy as np
 from keras_sac._targets import describe
 from keras_sac.analysis import _engines
 from keras_sac.analysis._samples import batch_of, has_symbolic_inputs, noise, symbolic_inputs
+from keras_sac.deployment._distance import largest_difference
 from keras_sac.deployment._errors import ExportError
 from keras_sac.deployment._process import ChildError, run
 
@@ -127,18 +128,9 @@ def _distance(
     """Return the largest difference of a number, and the one that is allowed."""
     dtypes = {layer.compute_dtype for layer in model._flatten_layers()}
     relative = _HALF if dtypes & {"float16", "bfloat16"} else _SINGLE
-    largest, scale = 0.0, 1.0
-    for here, there in zip(expected, made, strict=True):
-        here, there = np.asarray(here, "float64"), np.asarray(there, "float64")
-        # What is NaN or infinite in both is the same.
-        same = (here == there) | (np.isnan(here) & np.isnan(there))
-        with np.errstate(invalid="ignore"):
-            difference = np.where(same, 0.0, np.abs(here - there))
-        if difference.size:
-            # Infinite where only one is a number.
-            largest = max(largest, float(np.nan_to_num(difference, nan=np.inf).max()))
-        scale = max(scale, float(np.abs(here).max(where=np.isfinite(here), initial=0.0)))
-    return largest, relative * scale
+    pairs = [largest_difference(*pair) for pair in zip(made, expected, strict=True)]
+    scale = max([1.0, *(scale for _, scale in pairs)])
+    return max([0.0, *(off for off, _ in pairs)]), relative * scale
 
 
 def _check_zeros(plain: keras.Model, constants: Sequence[Sequence[int]]) -> None:

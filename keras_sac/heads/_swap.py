@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_sac._copying import copied, is_graph
+from keras_sac._copying import check_graph, copied
 from keras_sac.heads._cross_entropy import output_layers
 from keras_sac.heads._functions import entmax15, sparsemax
 from keras_sac.heads._layers import Entmax15, Sparsemax
@@ -87,25 +87,11 @@ def swap_head(
         raise ValueError(
             f"`head` must be one of {', '.join(map(repr, HEADS))}. Received: head={head!r}"
         )
-    _check_model(model)
+    check_graph(model, "swap_head", "Exchange the activation in its `call`.")
     old = _head(model, layer)
     _check_head(old)
 
     return copied(model, lambda each: _with_head(each, head) if each is old else None)
-
-
-def _check_model(model: Any) -> None:
-    if not is_graph(model):
-        raise ValueError(
-            "`swap_head` needs a Functional or Sequential model, whose graph tells which layer is "
-            f"the last. Received: {type(model).__name__}. In a subclassed model exchange the "
-            "activation in its `call`."
-        )
-    if not model.built or not model.layers:
-        raise ValueError(
-            f"The model {model.name!r} has no weights yet. Call it on a batch, or "
-            "`model.build(input_shape)`, first."
-        )
 
 
 def _head(model: keras.Model, name: str | None) -> keras.layers.Layer:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_sac import export, latency
-from keras_sac.analysis import _latency
+from keras_sac.analysis import _clock
 from keras_sac.analysis._engines import engine_of, flat
 from keras_sac.analysis._samples import batch_of, noise
 
@@ -39,7 +39,7 @@ def test_what_the_model_is_given(model, monkeypatch):
 
 def test_time_ends_it_but_for_five_calls(model, monkeypatch):
     clock = iter(np.arange(0.0, 1000.0, 0.25))
-    monkeypatch.setattr(_latency.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(_clock.time, "perf_counter", lambda: next(clock))
     # Each call takes a quarter of a second, and so do the questions between them.
     found = latency(model, batch_sizes=[1], seconds=0.5, repeats=50)
     assert found["repeats"].tolist() == [5]

@@ -1,9 +1,6 @@
 """Operations of each kind of layer, by hand and by torch's own counter."""
 
 import json
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -12,6 +9,7 @@ from keras import layers
 
 from keras_sac import SACConv2D, SACDense, SACEinsumDense
 from keras_sac.analysis._macs import macs_of
+from tests.children import python
 
 IMAGE, SERIES = (9, 8, 4), (7, 5)
 # Layer, shape of its input, operations of a sample.
@@ -188,13 +186,6 @@ def test_torch_counts_the_same():
     names = [n for n, (_, _, macs) in CASES.items() if macs and "recurrent" not in n]
     names = [n for n in names if n not in ("lstm", "gru", "both ways", "subspace, merged")]
     names = [n for n in names if "cell" not in n]
-    child = subprocess.run(
-        [sys.executable, "-c", COUNTER, json.dumps(names)],
-        env={**os.environ, "KERAS_BACKEND": "torch"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr
-    found = json.loads(child.stdout)
+    printed = python("-c", COUNTER, json.dumps(names), KERAS_BACKEND="torch")
+    found = json.loads(printed)
     assert found == {name: CASES[name][2] for name in names}

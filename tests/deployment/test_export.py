@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -20,6 +18,7 @@ from keras_sac import (
 )
 from keras_sac.deployment import ExportError, _export
 from keras_sac.deployment._formats import writers
+from tests.children import python
 from tests.deployment import models
 from tests.deployment.own_layers import Doubled
 
@@ -81,15 +80,8 @@ print(json.dumps({"zeros": zeros, "loaded": "keras_sac" in str(sys.modules["kera
 
 def read(path, form, x, folder):
     np.save(folder / "x.npy", x)
-    child = subprocess.run(
-        [sys.executable, "-c", READER, str(path), form, str(folder)],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr
-    return np.load(folder / "y.npy"), json.loads(child.stdout.splitlines()[-1])["zeros"]
+    printed = python("-c", READER, path, form, folder, TF_CPP_MIN_LOG_LEVEL="3")
+    return np.load(folder / "y.npy"), json.loads(printed.splitlines()[-1])["zeros"]
 
 
 # What another backend writes takes a process that loads it.
@@ -145,9 +137,10 @@ def test_all_kinds_of_models(make, form, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_litert_has_no_operations_for(tmp_path):
+@pytest.mark.parametrize("make", models.NOT_IN_LITERT)
+def test_what_litert_has_no_operations_for(make, tmp_path):
     with pytest.raises(ExportError, match="(?s)Flex delegate.*do with `unroll=True`"):
-        export(models.recurrent(), tmp_path / "m.tflite", "litert")
+        export(make(), tmp_path / "m.tflite", "litert")
     assert os.listdir(tmp_path) == []
 
 
@@ -251,8 +244,8 @@ class Unknown(keras.Model):
         (lambda: subspace(3), "old", {}, FileExistsError, "overwrite=True"),
         (lambda: subspace(3), "no/m", {}, FileNotFoundError, "folder to write into"),
         (lambda: subspace(3), "m", {"merge": "maybe"}, ValueError, "'auto', True or False"),
-        (Unknown, "m", {}, ValueError, "needs a built Keras model"),
-        (lambda: "model.keras", "m", {}, ValueError, "Received: 'model.keras'"),
+        (Unknown, "m", {}, ValueError, "has no weights yet. Call it on a batch"),
+        (lambda: "model.keras", "m", {}, ValueError, "Expected a `keras.Model`. Received: str"),
         (models.subclassed, "m", {"merge": True}, ValueError, "Functional or Sequential"),
         (
             lambda: keras.Sequential(

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_sac.deployment import _side_by_side
+from keras_sac.analysis import _clock
 from keras_sac.deployment._side_by_side import inference, median_milliseconds
 
 
@@ -28,7 +28,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(_side_by_side, "time", clock)
+    monkeypatch.setattr(_clock, "time", clock)
     return clock
 
 
@@ -65,14 +65,15 @@ def test_the_last_call_in_a_row_counts(clock):
     assert all(len(names) == 1 for names in rows)
 
 
-def test_a_call_runs_the_layer(rng):
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_a_call_runs_the_layer(rng, jit_compile):
     seen = []
     layer = keras.layers.Dense(3)
     layer.build((None, 4))
     calculate = layer.call
     layer.call = lambda *args, **kwargs: seen.append(1) or calculate(*args, **kwargs)
     x = keras.ops.convert_to_tensor(rng.normal(size=(2, 4)).astype("float32"))
-    call = inference(layer, x)
+    call = inference(layer, x, jit_compile)
     call()
     call()
     # Compiled, the layer is called once.

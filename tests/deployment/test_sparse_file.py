@@ -1,8 +1,5 @@
 """What `save_sparse` writes, `load_sparse` reads: the same model, wherever it is read."""
 
-import os
-import subprocess
-import sys
 import zipfile
 
 import keras
@@ -12,6 +9,7 @@ import pytest
 
 from keras_sac import ConstantSparsity, PruningOptimizer, load_sparse, save_sparse
 from keras_sac.deployment._plain_config import plain_config
+from tests.children import python
 from tests.deployment.sparse_models import (
     MODELS,
     dense,
@@ -214,14 +212,7 @@ def test_saved_here_loaded_there_and_back(rng, tmp_path, other):
         save_sparse(model, tmp_path / f"{make.__name__}.sparse")
         np.save(tmp_path / f"{make.__name__}.npy", x)
         models[make.__name__] = model, x
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(tmp_path)],
-        env={**os.environ, "KERAS_BACKEND": other},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr
+    python("-c", CHILD, tmp_path, KERAS_BACKEND=other)
     for name, (model, x) in models.items():
         outputs = np.load(tmp_path / f"{name}-{other}.npy")
         tolerance = 0.05 if name == "half" else 1e-4

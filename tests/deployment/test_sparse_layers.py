@@ -1,9 +1,5 @@
 """Layers that run as CSR products: the outputs of those they stand for, saved, loaded, refused."""
 
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -11,6 +7,7 @@ from keras import layers
 
 from keras_sac.deployment._matrix_layers import kernel_of, why_no_product
 from keras_sac.deployment._sparse_layers import SparseDense, sparse_of
+from tests.children import python
 
 BACKENDS = ("tensorflow", "torch", "jax")
 
@@ -148,14 +145,7 @@ def test_saved_here_loaded_there(other, rng, tmp_path):
     x = rng.normal(size=(7, 4, 3, 5)).astype("float32")
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "x.npy", x)
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(tmp_path)],
-        env={**os.environ, "KERAS_BACKEND": other},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr[-2000:]
+    python("-c", CHILD, tmp_path, KERAS_BACKEND=other)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model.predict(x, verbose=0), atol=1e-5)
 
 

@@ -55,11 +55,18 @@ def test_refuses_arguments(tmp_path, options, message):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("model", [keras.Sequential([layers.Dense(3)]), "model", None])
-def test_refuses_what_is_no_built_model(tmp_path, model):
-    with pytest.raises(ValueError, match="needs a built Keras model.*Received"):
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (keras.Sequential([layers.Dense(3)]), "has no weights yet. Call it on a batch"),
+        ("model", "Expected a `keras.Model`. Received: str"),
+        (None, "Expected a `keras.Model`. Received: NoneType"),
+    ],
+)
+def test_refuses_what_is_no_built_model(tmp_path, model, message):
+    with pytest.raises(ValueError, match=message):
         save_sparse(model, tmp_path / "m")
     path = save_sparse(dense(), tmp_path / "m")
     if model is not None:
-        with pytest.raises(ValueError, match="needs a built Keras model to load into"):
+        with pytest.raises(ValueError, match=message):
             load_sparse(path, model=model)

@@ -195,11 +195,24 @@ def test_nested_shared_and_several_inputs(rng, clock):
     assert inner.get_layer("shared") is runtime.get_layer("shared")
 
 
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_layers_are_timed_as_the_model_runs_them(rng, clock, monkeypatch, jit_compile):
+    clock(2.0)
+    asked = []
+    monkeypatch.setattr(
+        _side_by_side, "inference", lambda layer, x, jit: asked.append(jit) or (lambda: None)
+    )
+    model = pruned(keras.Sequential([keras.Input((8,)), layers.Dense(6)]), rng)
+    model._jit_compile = jit_compile
+    to_sparse_runtime(model, np.ones((2, 8), "float32"))
+    assert asked == [jit_compile] * 2
+
+
 def test_times_are_taken_on_the_largest_inputs(rng):
     model = nested(rng)
     x = {"a": np.ones((2, 4, 4, 6), "float32"), "b": np.ones((2, 6), "float32")}
     shared = model.get_layer("shared")
-    seen = _choose.inputs_reaching([shared], lambda: model(x, training=False))
+    seen = _choose.inputs_reaching([shared], model, x)
     # It is called on (2, 4, 4, 6) twice, then on (2, 6).
     assert tuple(seen[id(shared)].shape) == (2, 4, 4, 6)
 

@@ -1,14 +1,11 @@
 """One file, three backends: what one saves, the others load, with the same outputs."""
 
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 
 from keras_sac import SACConv2D, SACDense, SACEinsumDense, bases
+from tests.children import python
 
 BACKENDS = ("tensorflow", "torch", "jax")
 
@@ -52,15 +49,7 @@ def test_saved_here_loaded_there(rng, tmp_path, other):
     model.fit(x, rng.normal(size=(10, 4)), epochs=2, verbose=0)
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "x.npy", x)
-    environment = {**os.environ, "KERAS_BACKEND": other}
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(tmp_path)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr
+    python("-c", CHILD, tmp_path, KERAS_BACKEND=other)
     np.testing.assert_allclose(
         np.load(tmp_path / f"{other}.npy"), model.predict(x, verbose=0), atol=1e-5
     )

@@ -1,14 +1,11 @@
 """Pruning in the models that people have, and from one backend to another."""
 
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 
 from keras_sac import BasisFinetuning, PolynomialDecay, PruningOptimizer, SACDense, bases, sparsity
+from tests.children import python
 from tests.pruning.problem import BATCH, data, fitted, model, zeros
 
 
@@ -121,14 +118,7 @@ def test_training_goes_on_on_another_backend(tmp_path, other):
     built = fitted(PruningOptimizer(keras.optimizers.SGD(0.05), schedule()), steps=20)
     built.save(tmp_path / "model.keras")
     masks = list(built.optimizer.masks.values())
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(tmp_path)],
-        env={**os.environ, "KERAS_BACKEND": other},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr[-3000:]
+    python("-c", CHILD, tmp_path, KERAS_BACKEND=other)
     built.fit(*data(20), batch_size=BATCH, shuffle=False, verbose=0)
     with np.load(tmp_path / "child.npz") as loaded:
         found = [loaded[f"arr_{i}"] for i in range(6)]

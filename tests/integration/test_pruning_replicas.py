@@ -1,15 +1,10 @@
 """Pruning where several devices train one model: each backend in its own way, on two."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.children import python
 
 
 # The gradients of "obd" differ between replicas, those of "magnitude" are not looked at.
@@ -18,16 +13,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 def test_two_replicas_have_the_masks_of_one_device(tmp_path, criterion):
     path = tmp_path / "results.npz"
     module = f"tests.integration.replicas.{keras.backend.backend()}"
-    done = subprocess.run(
-        [sys.executable, "-m", module, str(path), criterion],
-        cwd=ROOT,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    python("-m", module, path, criterion, CUDA_VISIBLE_DEVICES="")
     with np.load(path) as loaded:
         found = dict(loaded)
     for i in range(2):

@@ -1,10 +1,5 @@
 """L1 in the training loops that people have: replicas, compilers, other backends, callbacks."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -18,23 +13,10 @@ from keras_sac import (
     add_kernel_l1,
     bases,
 )
+from tests.children import python
 from tests.pruning.problem import BATCH, data, fitted, model, zeros
 
-ROOT = pathlib.Path(__file__).parents[2]
 SGD = keras.optimizers.SGD
-
-
-def run(*arguments, **environment):
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.slow
@@ -42,7 +24,7 @@ def run(*arguments, **environment):
 def test_two_replicas_have_the_weights_of_one_device(tmp_path, kind):
     path = tmp_path / "results.npz"
     module = f"tests.integration.replicas.{keras.backend.backend()}"
-    run("-m", module, str(path), kind, CUDA_VISIBLE_DEVICES="")
+    python("-m", module, str(path), kind, CUDA_VISIBLE_DEVICES="")
     with np.load(path) as loaded:
         found = dict(loaded)
     for i in range(4):
@@ -85,7 +67,7 @@ def test_training_goes_on_on_another_backend(tmp_path, other):
     optimizer = PruningOptimizer(inner, ConstantSparsity(0.5, begin_step=5, end_step=5))
     fitted(optimizer, built=built, steps=20)
     built.save(tmp_path / "model.keras")
-    run("-c", CHILD, str(tmp_path), KERAS_BACKEND=other)
+    python("-c", CHILD, str(tmp_path), KERAS_BACKEND=other)
     built.fit(*data(20), batch_size=BATCH, shuffle=False, verbose=0)
     with np.load(tmp_path / "child.npz") as loaded:
         found = [loaded[f"arr_{i}"] for i in range(4)]

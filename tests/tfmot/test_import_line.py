@@ -1,16 +1,14 @@
 """Code written for tfmot gives what it gave, with its import line changed; tfmot is the judge."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 
 import keras_sac.tfmot as tfmot
+from tests.children import python
 from tests.tfmot.gradients import gradients
 from tests.tfmot.scripts import COMMON, SCRIPTS
 
@@ -59,12 +57,7 @@ def of_tfmot(tmp_path_factory):
     np.savez(folder / "in.npz", **arrays())
     scripts = {name: COMMON + script for name, script in SCRIPTS.items()}
     (folder / "scripts.json").write_text(json.dumps(scripts))
-    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
-    environment |= {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [sys.executable, str(CHILD), str(folder)], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    python(CHILD, folder, KERAS_BACKEND=None, TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3")
     results = {}
     for name in SCRIPTS:
         with np.load(folder / f"{name}.npz") as found:

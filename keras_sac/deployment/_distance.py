@@ -1,0 +1,23 @@
+"""How far outputs are from those that they should be."""
+
+from typing import Any
+
+import numpy as np
+
+
+def largest_difference(found: Any, expected: Any) -> tuple[float, float]:
+    """Return the largest difference of two arrays, and the largest finite number expected.
+
+    What is NaN, or the same infinity, in both is no difference; in one only it is an infinite one.
+
+    Args:
+        found: numbers of any shape.
+        expected: of the same shape.
+    """
+    found, expected = np.asarray(found, "float64"), np.asarray(expected, "float64")
+    same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+    with np.errstate(invalid="ignore"):
+        off = np.where(same, 0.0, np.abs(found - expected))
+    finite = np.isfinite(expected)
+    largest = float(np.nan_to_num(off, nan=np.inf, posinf=np.inf).max(initial=0.0))
+    return largest, float(np.abs(expected).max(where=finite, initial=0.0))
