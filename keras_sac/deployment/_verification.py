@@ -70,8 +70,8 @@ def _hint(error: str) -> str:
         return ""
     return (
         "\nLiteRT has no operation of its own for some layer, and its usual builds have none of "
-        "TensorFlow's. Recurrent layers get by with `unroll=True`, others in float32. Or export "
-        "another format."
+        "TensorFlow's. Recurrent layers work with `unroll=True`, half precision in float32. Or "
+        "export another format."
     )
 
 

@@ -139,7 +139,7 @@ def test_all_kinds_of_models(make, form, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("make", models.NOT_IN_LITERT)
 def test_what_litert_has_no_operations_for(make, tmp_path):
-    with pytest.raises(ExportError, match="(?s)Flex delegate.*do with `unroll=True`"):
+    with pytest.raises(ExportError, match="(?s)Flex delegate.*work with `unroll=True`"):
         export(make(), tmp_path / "m.tflite", "litert")
     assert os.listdir(tmp_path) == []
 
