@@ -8,6 +8,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -q
 BACKENDS := tensorflow torch jax
+# Most of the time of the quick tests on JAX is compilation; the slow ones run what users run.
+XLA_QUICK := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 # torch's waiting threads spin otherwise, and slow down whatever runs beside them.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -27,7 +29,7 @@ demo: $(VENV)/.installed-$(BACKEND)
 test: $(VENV)/.installed-all
 	@set -e; for backend in $(BACKENDS); do \
 	    echo "== $$backend"; \
-	    KERAS_BACKEND=$$backend $(PYTEST) -n 2 --dist loadfile -m "not slow"; \
+	    XLA_FLAGS="$(XLA_QUICK)" KERAS_BACKEND=$$backend $(PYTEST) -n 2 --dist loadfile -m "not slow"; \
 	done
 
 test-slow: $(VENV)/.installed-all

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_sac import SACDense, bases, prune_to_sparsity
 from keras_sac.analysis import environment
-from keras_sac.deployment._side_by_side import times_in_turns
+from keras_sac.analysis._clock import times_in_turns
 from keras_sac.deployment._sparse_runtime import IN_A_ROW, to_sparse_runtime
 
 CLASSES = 10

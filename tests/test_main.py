@@ -8,6 +8,7 @@ import pytest
 
 from keras_sac import SACDense, prune_to_sparsity, save_sparse
 from keras_sac.__main__ import main
+from tests.marks import slow_on_jax
 
 
 @pytest.fixture
@@ -38,6 +39,7 @@ def test_inspect(model, tmp_path, capsys):
     assert fast[-1].split()[1] == str(model.count_params())
 
 
+@slow_on_jax
 def test_export(model, tmp_path, capsys):
     model.save(tmp_path / "model.keras")
     source, target = str(tmp_path / "model.keras"), str(tmp_path / "model.xml")

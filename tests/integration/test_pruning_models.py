@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_sac import BasisFinetuning, PolynomialDecay, PruningOptimizer, SACDense, bases, sparsity
-from tests.children import python
+from tests.children import OTHER_BACKENDS, python
 from tests.pruning.problem import BATCH, data, fitted, model, zeros
 
 
@@ -113,7 +113,7 @@ np.savez(path + "/child.npz", *model.get_weights(), *before, step=model.optimize
 """
 
 
-@pytest.mark.parametrize("other", ["tensorflow", "torch", "jax"])
+@pytest.mark.parametrize("other", OTHER_BACKENDS)
 def test_training_goes_on_on_another_backend(tmp_path, other):
     built = fitted(PruningOptimizer(keras.optimizers.SGD(0.05), schedule()), steps=20)
     built.save(tmp_path / "model.keras")

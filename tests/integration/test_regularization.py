@@ -13,7 +13,7 @@ from keras_sac import (
     add_kernel_l1,
     bases,
 )
-from tests.children import python
+from tests.children import OTHER_BACKENDS, python
 from tests.pruning.problem import BATCH, data, fitted, model, zeros
 
 SGD = keras.optimizers.SGD
@@ -59,7 +59,7 @@ np.savez(path + "/child.npz", *model.get_weights(), l1=len(model.losses))
 """
 
 
-@pytest.mark.parametrize("other", ["tensorflow", "torch", "jax"])
+@pytest.mark.parametrize("other", OTHER_BACKENDS)
 def test_training_goes_on_on_another_backend(tmp_path, other):
     built = model()
     add_kernel_l1(built, 0.05, "second")

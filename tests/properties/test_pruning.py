@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from keras_sac.pruning import NM, Block, ConstantSparsity, Filters, PolynomialDecay, Unstructured
 from keras_sac.pruning._scope import erk_densities, masks
 from keras_sac.pruning._selection import kept
+from tests.marks import slow_on_jax
 from tests.pruning import reference
 from tests.pruning.reference import kernel, numpy, tensor
 
@@ -72,6 +73,7 @@ def test_selection_of_groups_counts_what_they_stand_for(scores, k):
     assert weights[got].sum() >= min(k, weights.sum())
 
 
+@slow_on_jax
 @given(st.data())
 def test_a_block_is_pooled_and_spread_over_the_same_weights(data):
     rank = data.draw(st.integers(1, 4))
@@ -112,6 +114,7 @@ def test_a_filter_is_pooled_and_spread_over_the_same_weights(data):
     assert [bool(spread[f].any()) for f in filters] == keep.tolist()
 
 
+@slow_on_jax
 @given(st.data())
 def test_n_m_leaves_so_many_in_each_group(data):
     m = data.draw(st.integers(2, 6))
