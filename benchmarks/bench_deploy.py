@@ -51,6 +51,9 @@ class Options:
     """Seed of weights and inputs."""
     backends: tuple[str, ...] = ("torch", "tensorflow", "jax")
     """Which backends are measured."""
+    omp_wait_policy: str | None = None
+    """How torch's threads wait for work, whatever the environment says: by default as torch lets
+    them. Told to sleep (PASSIVE), they wake up late for a product of one row."""
     output: pathlib.Path = HERE / "results" / "bench_deploy.json"
     """Where the result is written."""
 
@@ -62,7 +65,8 @@ def measure(options: Options) -> dict[str, Any]:
     arguments = {**dataclasses.asdict(options), "output": None}
     for turn in range(options.rounds):
         for backend in options.backends:
-            result = run_child(HERE / "deploy_child.py", arguments, KERAS_BACKEND=backend)
+            variables = {"KERAS_BACKEND": backend, "OMP_WAIT_POLICY": options.omp_wait_policy}
+            result = run_child(HERE / "deploy_child.py", arguments, **variables)
             environments[backend] = result["environment"]
             for new in result["comparisons"]:
                 key = (new["model"], new["sparsity"], new["batch_size"])
