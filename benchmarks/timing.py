@@ -64,7 +64,7 @@ def run_child(script: pathlib.Path, arguments: dict[str, Any], **variables: str 
 
 
 def write_result(path: pathlib.Path, result: dict[str, Any]) -> None:
-    """Write a result as JSON, whole or not at all; lists of numbers in a line, to seven digits."""
+    """Write a result as JSON, whole or not at all; a list of numbers in a line, of seven digits."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     text = json.dumps(_rounded(result), indent=1)
@@ -78,4 +78,5 @@ def _rounded(value: Any) -> Any:
         return {key: _rounded(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(each) for each in value]
-    return round(value, 7) if isinstance(value, float) else value
+    # Significant ones: an error of 3e-8 is not zero.
+    return float(f"{value:.7g}") if isinstance(value, float) else value
