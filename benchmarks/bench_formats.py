@@ -22,8 +22,8 @@ import pandas as pd
 import tyro
 
 import keras_sac
+from keras_sac._run._engines import READERS
 from keras_sac.analysis import environment
-from keras_sac.analysis._engines import READERS
 from timing import write_result
 
 HERE = pathlib.Path(__file__).parent

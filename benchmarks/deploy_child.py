@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 from keras_sac import SACDense, bases, prune_to_sparsity
+from keras_sac._run._clock import times_in_turns
 from keras_sac.analysis import environment
-from keras_sac.analysis._clock import times_in_turns
-from keras_sac.deployment._sparse_runtime import IN_A_ROW, to_sparse_runtime
+from keras_sac.sparse_runtime._sparse_runtime import IN_A_ROW, to_sparse_runtime
 
 CLASSES = 10
 # Calls in a row of which the last counts: after the other model, and with the caches for itself.

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sac._run._clock import times_in_turns
 from keras_sac.analysis import environment
-from keras_sac.analysis._clock import times_in_turns
 from keras_sac.heads import entmax15, sparsemax
 
 

@@ -9,12 +9,14 @@ from keras_sac import (
     layers,
     pruning,
     regularization,
+    sparse_file,
+    sparse_runtime,
     tfmot,
 )
 from keras_sac._version import __version__
 from keras_sac.analysis import activation_sparsity, compare, footprint, latency
 from keras_sac.conversion import merge_sac
-from keras_sac.deployment import export, load_sparse, save_sparse, to_sparse_runtime
+from keras_sac.deployment import export
 from keras_sac.heads import (
     Entmax15,
     Entmax15Loss,
@@ -45,6 +47,8 @@ from keras_sac.pruning import (
     sparsity,
 )
 from keras_sac.regularization import ProximalL1, add_kernel_l1
+from keras_sac.sparse_file import load_sparse, save_sparse
+from keras_sac.sparse_runtime import to_sparse_runtime
 
 __all__ = [
     "BasisFinetuning",
@@ -86,6 +90,8 @@ __all__ = [
     "pruning",
     "regularization",
     "save_sparse",
+    "sparse_file",
+    "sparse_runtime",
     "sparsemax",
     "sparsity",
     "swap_head",

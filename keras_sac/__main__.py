@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import keras
 
+from keras_sac._run import custom_objects
 from keras_sac.analysis import footprint
-from keras_sac.deployment import ExportError, export, load_sparse
-from keras_sac.deployment._custom_objects import custom_objects
-from keras_sac.deployment._formats import FORMATS
+from keras_sac.deployment import FORMATS, ExportError, export
+from keras_sac.sparse_file import load_sparse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

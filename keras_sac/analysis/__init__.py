@@ -1,7 +1,7 @@
 """What a model costs, and what it was measured with."""
 
+from keras_sac._run import environment
 from keras_sac.analysis._activation_sparsity import activation_sparsity
-from keras_sac.analysis._environment import environment
 from keras_sac.analysis._footprint import compare, footprint
 from keras_sac.analysis._latency import latency
 

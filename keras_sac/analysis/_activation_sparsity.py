@@ -8,10 +8,8 @@ import numpy as np
 
 from keras_sac import _backend
 from keras_sac._arguments import integer
+from keras_sac._model import Call, check_model, input_batches, layer_paths, watched_calls
 from keras_sac._table import table
-from keras_sac._targets import check_model
-from keras_sac.analysis._batches import input_batches
-from keras_sac.analysis._calls import Call, layer_paths, watched_calls
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_sac._model import check_model, layer_paths
 from keras_sac._sparse_array import encoded_size, entropy_bound
 from keras_sac._table import table
-from keras_sac._targets import check_model
-from keras_sac.analysis._calls import layer_paths
 from keras_sac.analysis._macs import Macs, macs_of, own_weights
 
 if TYPE_CHECKING:

@@ -9,11 +9,16 @@ import keras
 import numpy as np
 
 from keras_sac._arguments import at_least_zero, integer
+from keras_sac._model import batch_of, check_model, noise
+from keras_sac._run import (
+    cpu_name,
+    device_name,
+    engines,
+    set_threads,
+    thread_count,
+    times_in_turns,
+)
 from keras_sac._table import table
-from keras_sac._targets import check_model
-from keras_sac.analysis import _engines, _environment
-from keras_sac.analysis._clock import times_in_turns
-from keras_sac.analysis._samples import batch_of, noise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,14 +79,14 @@ def latency(
     threads = None if threads is None else integer("threads", threads, 1)
     if isinstance(model, keras.Model):
         engine, run, threads = _keras(model, engine, threads)
-        device = _environment.device_name()
+        device = device_name()
         sample = noise(model, max(sizes)) if sample is None else sample
     else:
         if sample is None:
             raise ValueError("A file is measured on inputs that you give: `sample=`.")
-        engine = _engines.engine_of(model, engine)
-        run = _engines.opened(model, engine, threads)
-        threads, device = run.threads, _environment.cpu_name()
+        engine = engines.engine_of(model, engine)
+        run = engines.opened(model, engine, threads)
+        threads, device = run.threads, cpu_name()
     rows = []
     for size in sizes:
         batch = batch_of(sample, size)
@@ -119,5 +124,5 @@ def _keras(
     check_model(model)
     backend = keras.config.backend()
     if threads is not None:
-        _environment.set_threads(threads)
-    return f"keras ({backend})", model.predict_on_batch, _environment.threads()
+        set_threads(threads)
+    return f"keras ({backend})", model.predict_on_batch, thread_count()

@@ -8,9 +8,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sac.analysis._calls import STEPWISE, Call, watched_calls
-from keras_sac.analysis._samples import batch_of, noise
-from keras_sac.analysis._uses import Uses, products_without_kernel, subspace_factors, uses_of
+from keras_sac._model import (
+    STEPWISE,
+    Call,
+    Uses,
+    batch_of,
+    noise,
+    products_without_kernel,
+    subspace_factors,
+    uses_of,
+    watched_calls,
+)
 
 
 @dataclasses.dataclass

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_sac.bases._archive import read_npz, write_npz
-from keras_sac.bases._arrays import to_numpy
+from keras_sac._io import read_npz, write_npz
+from keras_sac._model import to_numpy
 
 _TAG = "keras_sac.Basis/1"
 

@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_sac.bases._arrays import to_numpy
+from keras_sac._model import iterate, to_numpy
 from keras_sac.bases._batch_sums import batch_mean, batch_sums
-from keras_sac.bases._batches import iterate
-from keras_sac.bases._labels import Merged, merge_classes, unique_labels
+from keras_sac.bases._class_labels import Merged, merge_classes, unique_labels
 from keras_sac.bases._linalg import symmetric_sum
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sac.bases._arrays import is_array, is_frame, is_lazy, to_numpy
+from keras_sac._model import is_array, is_frame, is_lazy, to_numpy
 from keras_sac.bases._basis import Basis, check_rank
 from keras_sac.bases._batch_sums import check_finite
 from keras_sac.bases._linalg import complete, fix_signs, leading_eigenpairs

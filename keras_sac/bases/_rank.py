@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sac.bases._arrays import to_numpy
+from keras_sac._model import to_numpy
 from keras_sac.bases._basis import Basis
 from keras_sac.bases._marchenko_pastur import hard_threshold
 from keras_sac.bases._minka import log_evidence

@@ -1,5 +1,5 @@
 """From SAC models to stock Keras models."""
 
-from keras_sac.conversion._merge import merge_sac
+from keras_sac.conversion._merge_sac import merge_sac
 
 __all__ = ["merge_sac"]

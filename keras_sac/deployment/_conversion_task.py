@@ -4,10 +4,8 @@ from typing import Any
 
 import keras
 
-# So that saved models find the layers of this package.
-import keras_sac  # noqa: F401
-from keras_sac.deployment._custom_objects import custom_objects
-from keras_sac.deployment._write import write
+from keras_sac._run import custom_objects
+from keras_sac.deployment._writer import write
 
 
 def main(task: dict[str, Any]) -> dict[str, Any]:

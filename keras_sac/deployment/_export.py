@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_sac._copying import is_graph
-from keras_sac._targets import check_model
+from keras_sac._io import check_free, written
+from keras_sac._model import check_model, is_graph
 from keras_sac.conversion import merge_sac
 from keras_sac.deployment._errors import ExportError
+from keras_sac.deployment._exported import Exported, size_of
 from keras_sac.deployment._formats import FORMATS, writers
-from keras_sac.deployment._place import check_free, written
-from keras_sac.deployment._report import Exported, size_of
 from keras_sac.deployment._verification import kernel_counts, verified
 from keras_sac.deployment._write_on import write_on
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_sac.analysis._samples import has_symbolic_inputs, symbolic_inputs
+from keras_sac._model import has_symbolic_inputs, symbolic_inputs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,12 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sac._targets import describe
-from keras_sac.analysis import _engines
-from keras_sac.analysis._samples import batch_of, has_symbolic_inputs, noise, symbolic_inputs
-from keras_sac.deployment._distance import largest_difference
+from keras_sac._model import batch_of, describe, has_symbolic_inputs, noise, symbolic_inputs
+from keras_sac._run import ChildError, engines, largest_difference, run
 from keras_sac.deployment._errors import ExportError
-from keras_sac.deployment._process import ChildError, run
 
 # Of the largest output, or of 1 where that is less.
 _SINGLE, _HALF = 1e-5, 1e-2
@@ -42,15 +39,15 @@ def verified(path: str, model: keras.Model, plain: keras.Model, sample: Any) -> 
         names = [str(pathlib.Path(folder, f"{i}.npz")) for i in range(2 * len(batches))]
         inputs, outputs = names[::2], names[1::2]
         for name, batch in zip(inputs, batches, strict=True):
-            np.savez(name, *_engines.flat(batch))
+            np.savez(name, *engines.flat(batch))
         task = {
-            "file": _engines.__file__,
+            "file": engines.__file__,
             "blocked": ["keras_sac"],
             "path": path,
             "inputs": inputs,
             "outputs": outputs,
             "structure": _numbered(batches[0], itertools.count()),
-            "names": [each.name for each in _engines.flat(symbolic_inputs(model))]
+            "names": [each.name for each in engines.flat(symbolic_inputs(model))]
             if has_symbolic_inputs(model)
             else [],
         }
@@ -83,7 +80,7 @@ def _batches(model: keras.Model, sample: Any) -> Iterable[Any]:
             continue
         batch = noise(model, size, unknown=32)
         yield batch
-        if _engines.flat(batch)[0].shape[0] != size:
+        if engines.flat(batch)[0].shape[0] != size:
             # The model takes no other.
             return
 
@@ -105,9 +102,9 @@ def _arrays(name: str) -> list[np.ndarray]:
 def _difference(model: keras.Model, batch: Any, made: Sequence[np.ndarray]) -> float:
     outputs = model.predict_on_batch(batch)
     # Some files put out the entries of a dict as it has them, others by their names.
-    orders = [_engines.flat(outputs)]
+    orders = [engines.flat(outputs)]
     if isinstance(outputs, dict):
-        orders.append(_engines.flat(list(outputs.values())))
+        orders.append(engines.flat(list(outputs.values())))
     shapes = [each.shape for each in made]
     fitting = [each for each in orders if [array.shape for array in each] == shapes]
     if not fitting:

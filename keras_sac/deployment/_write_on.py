@@ -6,10 +6,9 @@ import tempfile
 
 import keras
 
-from keras_sac.analysis import _environment
+from keras_sac._run import ChildError, accelerator_name, run
 from keras_sac.deployment._errors import ExportError
-from keras_sac.deployment._process import ChildError, run
-from keras_sac.deployment._write import write
+from keras_sac.deployment._writer import write
 
 
 def write_on(
@@ -29,7 +28,7 @@ def write_on(
         OSError: if there is no room for it.
     """
     # On the CPU: what is made for one device does not run on another.
-    if backend != keras.config.backend() or _environment.accelerator_name() is not None:
+    if backend != keras.config.backend() or accelerator_name() is not None:
         _elsewhere(backend, model, path, format, custom_objects_module)
         return
     try:

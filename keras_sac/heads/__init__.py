@@ -1,10 +1,10 @@
 """Sparse heads: probabilities that are exactly 0 for most classes, and their losses."""
 
-from keras_sac.heads._activations import keras_sparsemax_is_wrong
-from keras_sac.heads._functions import entmax15, sparsemax
-from keras_sac.heads._layers import Entmax15, Sparsemax
-from keras_sac.heads._losses import Entmax15Loss, SparsemaxLoss
-from keras_sac.heads._swap import swap_head
+from keras_sac.heads._fenchel_young import Entmax15Loss, SparsemaxLoss
+from keras_sac.heads._head_layers import Entmax15, Sparsemax
+from keras_sac.heads._keras_sparsemax import keras_sparsemax_is_wrong
+from keras_sac.heads._sparse_functions import entmax15, sparsemax
+from keras_sac.heads._swap_head import swap_head
 
 __all__ = [
     "Entmax15",

@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from keras_sac._backend import is_exported_by_torch
-from keras_sac._last_axis import cast, largest, relu, row_sums, sign, total
+from keras_sac.heads._last_axis import cast, largest, relu, row_sums, sign, total
 
 # Up to so many classes, and so many pairs in all rows, all pairs are compared at once: fewer
 # operations than any search.

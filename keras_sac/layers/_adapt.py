@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
+from keras_sac._model import iterate
 from keras_sac.bases import Basis, Moments, with_statistics
-from keras_sac.bases._batches import iterate
 from keras_sac.layers import _basis_source
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sac.layers._cost import factored_is_cheaper
-from keras_sac.layers._patches import extract_patches
+from keras_sac._model import extract_patches
+from keras_sac.layers._product_order import factored_is_cheaper
 from keras_sac.layers._subspace_layer import SubspaceLayer
 
 # Entries of the patches that `adapt` holds at once: 64 MiB in float32.

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sac.layers._cost import factored_is_cheaper, rows_of
-from keras_sac.layers._einsum_equation import EinsumEquation
+from keras_sac._model import EinsumEquation
+from keras_sac.layers._product_order import factored_is_cheaper, rows_of
 from keras_sac.layers._subspace_layer import SubspaceLayer
 
 

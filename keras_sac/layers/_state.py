@@ -10,7 +10,7 @@ from keras import ops
 from keras_sac import _backend
 from keras_sac.bases import Basis
 from keras_sac.layers import _basis_source
-from keras_sac.layers._initialization import input_gain, matched_limit
+from keras_sac.layers._learner_scale import input_gain, matched_limit
 
 
 class SubspaceState(keras.layers.Layer):

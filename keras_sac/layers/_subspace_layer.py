@@ -7,9 +7,9 @@ import numpy as np
 from keras import ops
 
 from keras_sac.layers._adapt import basis_of_inputs
-from keras_sac.layers._factors import factor_layers
-from keras_sac.layers._initialization import input_gain
-from keras_sac.layers._merge import merged_layer
+from keras_sac.layers._factor_layers import factor_layers
+from keras_sac.layers._learner_scale import input_gain
+from keras_sac.layers._merged_layer import merged_layer
 from keras_sac.layers._orthonormal import Orthonormal
 from keras_sac.layers._state import SubspaceState
 

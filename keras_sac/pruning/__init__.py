@@ -2,8 +2,7 @@
 
 from keras_sac.pruning._block import Block
 from keras_sac.pruning._criteria import OBD, Criterion, GradientSaliency, Magnitude, Random
-from keras_sac.pruning._logger import SparsityLogger
-from keras_sac.pruning._measure import filter_sparsity, sparsity
+from keras_sac.pruning._masks import Masks as Masks
 from keras_sac.pruning._nm import NM
 from keras_sac.pruning._obs import OBS
 from keras_sac.pruning._one_shot import (
@@ -11,11 +10,15 @@ from keras_sac.pruning._one_shot import (
     prune_filters_by_norm,
     prune_to_sparsity,
 )
-from keras_sac.pruning._optimizer import PruningOptimizer
 from keras_sac.pruning._patterns import Filters, Pattern, Unstructured
-from keras_sac.pruning._plot import plot_sparsity
+from keras_sac.pruning._plot_sparsity import plot_sparsity
+from keras_sac.pruning._pruned_kernels import Target
+from keras_sac.pruning._pruned_kernels import choose as choose
+from keras_sac.pruning._pruning_optimizer import PruningOptimizer
 from keras_sac.pruning._schedules import ConstantSparsity, PolynomialDecay, PruningSchedule
-from keras_sac.pruning._targets import Target
+from keras_sac.pruning._schedules import identity as identity
+from keras_sac.pruning._sparsity_logger import SparsityLogger
+from keras_sac.pruning._sparsity_tables import filter_sparsity, sparsity
 
 __all__ = [
     "NM",

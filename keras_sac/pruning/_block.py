@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_sac._arguments import integer
-from keras_sac._targets import Kernel
+from keras_sac._model import Kernel
 from keras_sac.pruning._patterns import Pattern
 
 

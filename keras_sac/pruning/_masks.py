@@ -9,11 +9,11 @@ import numpy as np
 from keras import ops
 
 from keras_sac import _backend
-from keras_sac._wrapping import value_of
+from keras_sac._optimizer import value_of
 from keras_sac.pruning._criteria import Criterion
+from keras_sac.pruning._distribution import masks as masks_in_scope
+from keras_sac.pruning._pruned_kernels import Choice
 from keras_sac.pruning._schedules import identity
-from keras_sac.pruning._scope import masks as masks_in_scope
-from keras_sac.pruning._targets import Choice
 
 # (name, reference variable, shape, dtype) -> a variable of zeros.
 VariableMaker = Callable[[str, keras.Variable, tuple[int, ...], str], keras.Variable]

@@ -8,14 +8,14 @@ import numpy as np
 from keras import ops
 
 from keras_sac._arguments import at_least_zero
-from keras_sac._targets import check_model
-from keras_sac.pruning import _measure
+from keras_sac._model import check_model
+from keras_sac.pruning import _sparsity_tables
 from keras_sac.pruning._criteria import Criterion
-from keras_sac.pruning._lookup import get_criterion, get_pattern, get_scope
+from keras_sac.pruning._distribution import masks as masks_in_scope
+from keras_sac.pruning._identifiers import get_criterion, get_pattern, get_scope
 from keras_sac.pruning._patterns import Pattern
+from keras_sac.pruning._pruned_kernels import Choice, as_targets, choose
 from keras_sac.pruning._schedules import ConstantSparsity
-from keras_sac.pruning._scope import masks as masks_in_scope
-from keras_sac.pruning._targets import Choice, as_targets, choose
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ def prune_by_threshold(
     """
     at_least_zero("threshold", threshold)
     _mask(model, targets, lambda choice, values: np.abs(values) >= threshold)
-    return _measure.sparsity(model)
+    return _sparsity_tables.sparsity(model)
 
 
 def prune_filters_by_norm(
@@ -93,7 +93,7 @@ def prune_filters_by_norm(
         return powers.sum(axis=axes, keepdims=True) ** (1.0 / order) >= threshold
 
     _mask(model, targets, keep)
-    return _measure.filter_sparsity(model)
+    return _sparsity_tables.filter_sparsity(model)
 
 
 def prune_to_sparsity(
@@ -160,7 +160,7 @@ def prune_to_sparsity(
         get_scope(scope),
     )
     _assign(choices, [np.asarray(ops.convert_to_numpy(mask)) for mask in keep])
-    return _measure.sparsity(model)
+    return _sparsity_tables.sparsity(model)
 
 
 def _mask(

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sac._targets import Kernel
+from keras_sac._model import Kernel
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")

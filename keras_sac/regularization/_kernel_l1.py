@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_sac._arguments import at_least_zero
+from keras_sac._model import Kernel, check_model, kernels_of
 from keras_sac._table import table
-from keras_sac._targets import Kernel, check_model, kernels_of
 from keras_sac.regularization._combine import can_combine, combine
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from keras import ops
 
 from keras_sac import _backend
 from keras_sac._arguments import at_least_zero
-from keras_sac._table import table
-from keras_sac._targets import Picked, Selection, as_selections, pick, rows
-from keras_sac._wrapping import (
+from keras_sac._model import Picked, Selection, as_selections, pick, rows
+from keras_sac._optimizer import (
     Opaque,
     WrappingOptimizer,
     averages,
@@ -18,6 +17,7 @@ from keras_sac._wrapping import (
     portable_config,
     value_of,
 )
+from keras_sac._table import table
 from keras_sac.regularization._soft_threshold import group_soft_threshold, soft_threshold
 
 if TYPE_CHECKING:

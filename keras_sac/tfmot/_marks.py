@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_sac import pruning
-from keras_sac._targets import describe
+from keras_sac._model import describe
 
 _MARK = "_pruning_mark"
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_sac.tfmot._graph import Graph, first_on_each_path
+from keras_sac.tfmot._operation_graph import Graph, first_on_each_path
 from keras_sac.tfmot._policy import PruningPolicy
 
 _ALWAYS = (

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from keras_sac import export, latency
-from keras_sac.analysis import _clock
-from keras_sac.analysis._engines import engine_of, flat
-from keras_sac.analysis._samples import batch_of, noise
+from keras_sac._model._sample_inputs import batch_of, noise
+from keras_sac._run import _clock
+from keras_sac._run._engines import engine_of, flat
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from keras_sac.pruning import ConstantSparsity, PruningOptimizer
-from keras_sac.pruning._lookup import CRITERIA as NAMED_CRITERIA
-from keras_sac.pruning._lookup import PATTERNS as NAMED_PATTERNS
-from keras_sac.pruning._lookup import get_criterion, get_pattern
-from keras_sac.pruning._scope import SCOPES, masks
+from keras_sac.pruning._distribution import SCOPES, masks
+from keras_sac.pruning._identifiers import CRITERIA as NAMED_CRITERIA
+from keras_sac.pruning._identifiers import PATTERNS as NAMED_PATTERNS
+from keras_sac.pruning._identifiers import get_criterion, get_pattern
 from tests.contracts.pruning_table import CRITERIA, PATTERNS, SCHEDULES, label
 from tests.pruning import reference
 from tests.pruning.reference import INTEGERS, kernel, numpy, tensor

@@ -8,7 +8,8 @@ import pytest
 from keras import ops
 
 from keras_sac import entmax15, sparsemax
-from keras_sac.heads import _activations, keras_sparsemax_is_wrong
+from keras_sac.heads import _keras_sparsemax as _activations
+from keras_sac.heads import keras_sparsemax_is_wrong
 from tests.heads import reference
 
 FUNCTIONS = {"sparsemax": sparsemax, "entmax15": entmax15}

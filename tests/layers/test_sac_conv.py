@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from keras_sac import bases
+from keras_sac._model._patches import extract_patches
 from keras_sac.layers import SACConv1D, SACConv2D, SACConv3D
-from keras_sac.layers._patches import extract_patches
 
 
 def numpy(tensor):

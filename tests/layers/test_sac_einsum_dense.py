@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_sac._model._einsum_equation import EinsumEquation
 from keras_sac.layers import SACEinsumDense
-from keras_sac.layers._einsum_equation import EinsumEquation
 
 
 def numpy(tensor):

@@ -5,9 +5,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_sac._model._einsum_equation import EinsumEquation
 from keras_sac.layers import SACDense
-from keras_sac.layers._cost import factored_is_cheaper
-from keras_sac.layers._einsum_equation import EinsumEquation
+from keras_sac.layers._product_order import factored_is_cheaper
 
 
 @given(st.integers(1, 8), st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**31 - 1))

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from keras_sac.pruning import NM, Block, ConstantSparsity, Filters, PolynomialDecay, Unstructured
-from keras_sac.pruning._scope import erk_densities, masks
-from keras_sac.pruning._selection import kept
+from keras_sac.pruning._distribution import erk_densities, masks
+from keras_sac.pruning._top_k import kept
 from tests.marks import slow_on_jax
 from tests.pruning import reference
 from tests.pruning.reference import kernel, numpy, tensor

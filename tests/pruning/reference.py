@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sac._targets import Kernel
+from keras_sac._model import Kernel
 
 # JAX has no 64 bits unless it is told to.
 _WIDE = keras.backend.backend() != "jax"

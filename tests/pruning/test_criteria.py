@@ -15,8 +15,8 @@ from keras_sac.pruning import (
     Random,
     Unstructured,
 )
-from keras_sac.pruning._lookup import get_criterion
-from keras_sac.pruning._scope import masks
+from keras_sac.pruning._distribution import masks
+from keras_sac.pruning._identifiers import get_criterion
 from tests.pruning.reference import FLOATS, kept, kernel, numpy, tensor
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_sac.pruning import OBS, Unstructured
-from keras_sac.pruning._scope import masks
+from keras_sac.pruning._distribution import masks
 from tests.pruning.reference import kernel, numpy, quadratic_optimum, tensor
 
 

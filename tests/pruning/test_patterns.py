@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from keras_sac.pruning import NM, Block, Filters, Pattern, Unstructured
-from keras_sac.pruning._lookup import get_pattern
-from keras_sac.pruning._scope import masks
+from keras_sac.pruning._distribution import masks
+from keras_sac.pruning._identifiers import get_pattern
 from tests.pruning import reference
 from tests.pruning.reference import FLOATS, kernel, numpy, tensor
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from keras_sac.pruning import NM, Block, Filters, Unstructured
-from keras_sac.pruning._lookup import get_scope
-from keras_sac.pruning._scope import erk_densities, masks
+from keras_sac.pruning._distribution import erk_densities, masks
+from keras_sac.pruning._identifiers import get_scope
 from tests.pruning import reference
 from tests.pruning.reference import kernel, numpy, tensor
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_sac.pruning._selection import kept
+from keras_sac.pruning._top_k import kept
 from tests.pruning import reference
 from tests.pruning.reference import FLOATS, numpy, tensor
 

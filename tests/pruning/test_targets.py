@@ -6,8 +6,8 @@ import keras
 import pytest
 
 from keras_sac.pruning import NM, Block, ConstantSparsity, Target, Unstructured
-from keras_sac.pruning._targets import as_targets, choose
-from tests.targets.models import SELECTORS, ends, mixed
+from keras_sac.pruning._pruned_kernels import as_targets, choose
+from tests.model.models import SELECTORS, ends, mixed
 
 L = keras.layers
 SCHEDULE = ConstantSparsity(0.5, begin_step=1)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_sac._wrapping import nested
+from keras_sac._optimizer import nested
 from tests.pruning.problem import BATCH, data, model
 
 

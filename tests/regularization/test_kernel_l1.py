@@ -6,8 +6,8 @@ import pytest
 
 from keras_sac import SACDense
 from keras_sac.regularization import add_kernel_l1
+from tests.model.models import ALL, ends, mixed
 from tests.pruning.problem import BATCH, data, fitted, model, zeros
-from tests.targets.models import ALL, ends, mixed
 
 L = keras.layers
 R = keras.regularizers

@@ -9,9 +9,9 @@ import pytest
 from keras_sac import ConstantSparsity, PruningOptimizer, SACDense, bases
 from keras_sac.pruning import Target, filter_sparsity
 from keras_sac.regularization import ProximalL1
+from tests.model.models import ALL, ends, mixed
 from tests.pruning.problem import BATCH, data, fitted, model, zeros
 from tests.regularization.reference import apply, assert_same
-from tests.targets.models import ALL, ends, mixed
 
 L = keras.layers
 SGD = keras.optimizers.SGD

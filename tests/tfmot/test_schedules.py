@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_sac import pruning
-from keras_sac.tfmot._adapted import adapted
+from keras_sac.tfmot._adapted_schedule import adapted
 from keras_sac.tfmot.sparsity.keras import (
     ConstantSparsity,
     PolynomialDecay,

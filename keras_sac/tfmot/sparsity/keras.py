@@ -2,12 +2,12 @@
 
 from keras_sac.tfmot._policy import PruningPolicy
 from keras_sac.tfmot._prunable import PrunableLayer
-from keras_sac.tfmot._prune import prune_low_magnitude
-from keras_sac.tfmot._schedules import ConstantSparsity, PolynomialDecay, PruningSchedule
+from keras_sac.tfmot._prune_low_magnitude import prune_low_magnitude
+from keras_sac.tfmot._pruning_summaries import PruningSummaries
 from keras_sac.tfmot._scope import prune_scope
-from keras_sac.tfmot._step import UpdatePruningStep
-from keras_sac.tfmot._strip import strip_pruning
-from keras_sac.tfmot._summaries import PruningSummaries
+from keras_sac.tfmot._strip_pruning import strip_pruning
+from keras_sac.tfmot._tfmot_schedules import ConstantSparsity, PolynomialDecay, PruningSchedule
+from keras_sac.tfmot._update_pruning_step import UpdatePruningStep
 from keras_sac.tfmot._xnnpack import PruneForLatencyOnXNNPack
 
 __all__ = [

@@ -1,0 +1,98 @@
+"""`merge_sac`: a model of stock layers with the outputs of a SAC model."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_sac._model import check_graph, copied, reachable_layers
+from keras_sac._table import table
+from keras_sac.layers import SubspaceLayer, sac_layers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WHEN = ("always", "cheaper", "never")
+
+
+def merge_sac(model: keras.Model, *, when: str = "always") -> "tuple[keras.Model, pd.DataFrame]":
+    """Return a model of stock Keras layers with the outputs of a SAC model, and what was chosen.
+
+    Merged, a layer is one with `kernel = basis @ learner`, which takes `in_dim units`
+    multiplications at each position; otherwise two, with basis and learner, which take
+    `rank (in_dim + units)`. Zeros of a learner are zeros of the second, and none of the kernel.
+
+    Args:
+        model: built Functional or Sequential model, nested ones too; SAC layers inside of
+            composite layers are left as they are. It is not changed.
+        when: which layers to merge: `"always"` all, `"never"` none, `"cheaper"` where the kernel
+            takes fewer multiplications, and fewer that are not by zero.
+
+    Returns:
+        The new model, not compiled, with copies of all weights, and a table with one row for each
+        SAC layer: `layer`, `type`, `rank`, `factored_macs` and `merged_macs` (a position, those by
+        zero included), `factored_nonzeros`, `merged_nonzeros`, `merged` and `reason`.
+
+    Raises:
+        ValueError: if the model is not built or no Functional or Sequential one, or a SAC layer has
+            no basis yet.
+
+    Examples:
+        >>> import keras
+        >>> from keras_sac import SACDense, merge_sac
+        >>> model = keras.Sequential([keras.Input((8,)), SACDense(4, "random", rank=6)])
+        >>> merged, report = merge_sac(model)
+        >>> type(merged.layers[0]).__name__
+        'Dense'
+        >>> int(report["factored_macs"][0]), int(report["merged_macs"][0])
+        (72, 32)
+    """
+    if when not in _WHEN:
+        raise ValueError(f"`when` must be one of {_WHEN}. Received: when={when!r}")
+    otherwise = "Put `layer.to_dense()` in the layer's place where the model is made."
+    check_graph(model, "merge_sac", otherwise)
+    reachable = {id(layer) for layer in reachable_layers(model)}
+    stock: dict[int, keras.layers.Layer] = {}
+    rows = []
+    for layer in sac_layers(model):
+        merged = layer.to_dense()
+        row = _costs(layer, merged)
+        reason = _why_not(row, when, id(layer) in reachable)
+        rows.append({**row, "merged": not reason, "reason": reason})
+        if id(layer) in reachable:
+            stock[id(layer)] = layer.to_factors() if reason else merged
+    report = table(rows, (*_COSTS, "merged", "reason"))
+    return copied(model, lambda layer: stock.get(id(layer))), report
+
+
+_COSTS = (
+    *("layer", "type", "rank"),
+    *("factored_macs", "merged_macs", "factored_nonzeros", "merged_nonzeros"),
+)
+
+
+def _costs(layer: SubspaceLayer, merged: keras.layers.Layer) -> dict[str, Any]:
+    factors = [keras.ops.convert_to_numpy(each) for each in (layer.basis, layer.learner)]
+    kernel = keras.ops.convert_to_numpy(merged.kernel)
+    return {
+        "layer": layer.name,
+        "type": type(layer).__name__,
+        "rank": layer.rank,
+        "factored_macs": sum(factor.size for factor in factors),
+        "merged_macs": math.prod(kernel.shape),
+        "factored_nonzeros": sum(int(np.count_nonzero(factor)) for factor in factors),
+        "merged_nonzeros": int(np.count_nonzero(kernel)),
+    }
+
+
+def _why_not(row: dict[str, Any], when: str, reachable: bool) -> str:
+    if not reachable:
+        return "inside a composite layer, left as it is"
+    if when != "cheaper":
+        return "" if when == "always" else "as asked"
+    if row["merged_macs"] >= row["factored_macs"]:
+        return "two thin products are cheaper"
+    if row["merged_nonzeros"] >= row["factored_nonzeros"]:
+        return "zeros of the learner would be lost"
+    return ""

@@ -1,0 +1,141 @@
+"""How a sparsity is shared out: the same in each layer, by one ranking of all, or by ERK."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sac._model import Kernel
+from keras_sac.pruning._patterns import Pattern
+from keras_sac.pruning._top_k import kept
+
+SCOPES = ("layer", "global", "erk")
+
+
+def masks(
+    scores: Sequence[Any],
+    kernels: Sequence[Kernel],
+    patterns: Sequence[Pattern],
+    sparsity: Any,
+    scope: str,
+) -> list[Any]:
+    """Return which weights stay, for kernels that share a schedule.
+
+    `k = max(round(n (1 - s)), 1)` of `n` groups stay, in float32 as `tensorflow_model_optimization`
+    computes it.
+
+    Args:
+        scores: of each weight, one tensor of `kernel.shape` for each kernel; NaN never stays.
+        kernels: their descriptions.
+        patterns: their patterns.
+        sparsity: float32 scalar tensor in [0, 1).
+        scope: `"layer"`, `"global"` or `"erk"`.
+
+    Returns:
+        One boolean tensor of `kernel.shape` for each kernel.
+    """
+    # NaN compares false, so it becomes what is never kept.
+    ranked = [
+        ops.where(ops.greater_equal(score, 0), score, -ops.ones_like(score))
+        for score in map(_at_least_float32, scores)
+    ]
+    pooled = [p.pool(r, k) for p, r, k in zip(patterns, ranked, kernels, strict=True)]
+    free = [i for i, pattern in enumerate(patterns) if pattern.fixed_sparsity is None]
+    decided = [ops.greater_equal(pool, 0) for pool in pooled]
+    ranked_together = _decide(free, pooled, kernels, patterns, sparsity, scope)
+    for i, decision in zip(free, ranked_together, strict=True):
+        decided[i] = decision
+    return [
+        ops.logical_and(p.spread(d, k), ops.greater_equal(r, 0))
+        for p, d, k, r in zip(patterns, decided, kernels, ranked, strict=True)
+    ]
+
+
+def _decide(
+    free: list[int],
+    pooled: Sequence[Any],
+    kernels: Sequence[Kernel],
+    patterns: Sequence[Pattern],
+    sparsity: Any,
+    scope: str,
+) -> list[Any]:
+    scores = [pooled[i] for i in free]
+    if not scores:
+        return []
+    if scope == "global":
+        weights = [patterns[i].group_size(kernels[i]) for i in free]
+        total = sum(
+            int(np.sum(np.broadcast_to(w, s.shape))) for s, w in zip(scores, weights, strict=True)
+        )
+        chosen = kept(scores, _budget(total, sparsity), weights)
+        # No layer loses all its weights, which would cut the model in two.
+        return [
+            ops.logical_or(c, ops.logical_and(ops.equal(s, ops.max(s)), ops.greater(s, 0)))
+            for c, s in zip(chosen, scores, strict=True)
+        ]
+    if scope == "erk":
+        densities = erk_densities([kernels[i].shape for i in free], 1.0 - sparsity)
+        sparsities = [1.0 - density for density in densities]
+    else:
+        sparsities = [sparsity] * len(scores)
+    return [
+        kept([score], _budget(_count(score), each))[0]
+        for score, each in zip(scores, sparsities, strict=True)
+    ]
+
+
+def erk_densities(shapes: Sequence[tuple[int, ...]], density: Any) -> list[Any]:
+    """Return the densities of the Erdős-Rényi kernel rule.
+
+    `density_l = min(1, eps sum(shape_l) / prod(shape_l))`, with `eps` such that the densities
+    weighted by the sizes give `density` in all.
+
+    Args:
+        shapes: of the kernels.
+        density: of all together, in (0, 1]; scalar float tensor.
+
+    Returns:
+        One scalar tensor for each kernel.
+
+    Reference:
+        Evci et al., "Rigging the lottery", 2020, https://arxiv.org/abs/1911.11134
+    """
+    sizes = np.array([np.prod(shape, dtype=np.float64) for shape in shapes])
+    raw = np.array([sum(shape) for shape in shapes]) / sizes
+    order = np.argsort(-raw, kind="stable")
+    # With the j kernels of largest `raw` dense, eps follows; the first j that needs no more wins.
+    dense = np.concatenate([[0.0], np.cumsum(sizes[order])[:-1]])
+    rest = np.cumsum((raw * sizes)[order][::-1])[::-1]
+    total = sizes.sum()
+
+    def tensor(values: np.ndarray) -> Any:
+        return ops.convert_to_tensor(values.astype("float32"))
+
+    epsilons = (density - tensor(dense / total)) / tensor(rest / total)
+    fits = ops.less_equal(epsilons * tensor(raw[order]), 1.0)
+    # At a density of 1 rounding may leave none that fits: then all kernels are dense.
+    epsilon = ops.where(
+        ops.any(fits),
+        ops.take(epsilons, ops.argmax(ops.cast(fits, "int32"))),
+        ops.convert_to_tensor(float(1.0 / raw.min()), "float32"),
+    )
+    return [ops.minimum(epsilon * float(r), 1.0) for r in raw]
+
+
+def _budget(n: int, sparsity: Any) -> Any:
+    size = ops.convert_to_tensor(float(n), "float32")
+    k = ops.maximum(ops.round(size * (1.0 - sparsity)), 1.0)
+    # float32 may round a large n up.
+    return ops.minimum(ops.cast(k, "int32"), n)
+
+
+def _at_least_float32(scores: Any) -> Any:
+    # Sums and squares of half precision leave its range.
+    wide = keras.backend.standardize_dtype(scores.dtype) == "float64"
+    return scores if wide else ops.cast(scores, "float32")
+
+
+def _count(tensor: Any) -> int:
+    return int(np.prod([int(extent) for extent in tensor.shape], dtype=np.int64))

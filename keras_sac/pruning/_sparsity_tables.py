@@ -1,0 +1,95 @@
+"""How sparse a model is."""
+
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+
+from keras_sac._model import kernels_of
+from keras_sac._table import table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def sparsity(model: keras.Model) -> "pd.DataFrame":
+    """Count the zeros of the kernels of a model.
+
+    `sparsity = zeros / weights`
+
+    Args:
+        model: built; kernels are what `PruningOptimizer` prunes by default, trained or frozen.
+
+    Returns:
+        One row for each kernel and a last one, `total`: `path`, `shape`, `weights`, `zeros`,
+        `sparsity`.
+
+    Raises:
+        ValueError: if the model is not built or has no kernel.
+
+    Examples:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        >>> model.set_weights([np.array([[0.0, 1.0], [2.0, 3.0]]), np.zeros(2)])
+        >>> float(sparsity(model)["sparsity"].iloc[-1])
+        0.25
+    """
+    rows = []
+    for variable, kernel in kernels_of(model):
+        values = keras.ops.convert_to_numpy(variable)
+        rows.append(
+            {
+                "path": kernel.path,
+                "shape": kernel.shape,
+                "weights": values.size,
+                "zeros": values.size - int(np.count_nonzero(values)),
+            }
+        )
+    return _with_total(rows, "zeros", "weights")
+
+
+def filter_sparsity(model: keras.Model) -> "pd.DataFrame":
+    """Count the filters of a model that are zero altogether.
+
+    A filter is all weights of a kernel into one output channel.
+
+    Args:
+        model: built.
+
+    Returns:
+        One row for each kernel and a last one, `total`: `path`, `shape`, `filters`,
+        `zero_filters`, `sparsity` (their ratio).
+
+    Raises:
+        ValueError: if the model is not built or has no kernel.
+
+    Examples:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        >>> model.set_weights([np.array([[0.0, 1.0], [0.0, 3.0]]), np.zeros(2)])
+        >>> int(filter_sparsity(model)["zero_filters"].iloc[0])
+        1
+    """
+    rows = []
+    for variable, kernel in kernels_of(model):
+        values = np.moveaxis(keras.ops.convert_to_numpy(variable), kernel.output_axis, 0)
+        used = np.any(values.reshape(len(values), -1) != 0, axis=1)
+        rows.append(
+            {
+                "path": kernel.path,
+                "shape": kernel.shape,
+                "filters": used.size,
+                "zero_filters": used.size - int(np.count_nonzero(used)),
+            }
+        )
+    return _with_total(rows, "zero_filters", "filters")
+
+
+def _with_total(rows: list[dict], part: str, whole: str) -> "pd.DataFrame":
+    total = {
+        "path": "total",
+        "shape": (),
+        whole: sum(row[whole] for row in rows),
+        part: sum(row[part] for row in rows),
+    }
+    counts = table([*rows, total])
+    counts["sparsity"] = counts[part] / counts[whole]
+    return counts

@@ -1,0 +1,107 @@
+"""What is in a sparse file: what Keras saves in a folder, the weights as a table and frames."""
+
+import json
+import pathlib
+import zipfile
+from typing import Any
+
+import h5py
+import keras
+
+from keras_sac._version import __version__
+from keras_sac.sparse_file import _weight_table as weights
+from keras_sac.sparse_file._saved_config import plain_config
+from keras_sac.sparse_file._zip_container import FORMAT, VERSION, extract, member
+
+# The names are Keras'.
+H5 = "model.weights.h5"
+_CONFIG = "config.json"
+_METADATA = "metadata.json"
+_ASSETS = "assets/"
+_HEADER = "header.json"
+_FRAMES = "weights.zst"
+
+
+def write(archive: zipfile.ZipFile, saved: pathlib.Path, *, float16: bool, level: int) -> None:
+    """Write a saved model into a sparse file, without its optimizer.
+
+    Args:
+        archive: of the new file.
+        saved: folder that Keras saved the model in.
+        float16: store wider floats as float16.
+        level: of zstd.
+
+    Raises:
+        ValueError: if a weight is not of a kind that can be stored.
+    """
+    config, optimizers = plain_config(json.loads((saved / _CONFIG).read_text("utf-8")))
+    frames = member(_FRAMES, (saved / H5).stat().st_size, compressed=False)
+    with h5py.File(saved / H5) as file:
+        groups = weights.read_groups(file, optimizers)
+        with archive.open(frames, "w") as stream:
+            table = weights.encode_tensors(file, optimizers, stream, float16=float16, level=level)
+    versions = {"keras_sac": __version__, "keras": keras.__version__}
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "versions": versions,
+        "groups": groups,
+        "tensors": [tensor.to_json() for tensor in table],
+    }
+    # Not when it was saved, which Keras notes: one model is one file.
+    metadata = {"keras_version": keras.__version__}
+    for name, value in ((_HEADER, header), (_CONFIG, config), (_METADATA, metadata)):
+        _put(archive, name, json.dumps(value, separators=(",", ":")).encode())
+    for asset in sorted(path for path in (saved / _ASSETS).rglob("*") if path.is_file()):
+        _put(archive, asset.relative_to(saved).as_posix(), asset.read_bytes())
+
+
+def read(archive: zipfile.ZipFile, folder: pathlib.Path) -> None:
+    """Write what is in a sparse file into a folder, as Keras would have saved it there.
+
+    Args:
+        archive: of the file.
+        folder: empty.
+
+    Raises:
+        ValueError: if the content is not as `write` writes it.
+    """
+    names = set(archive.namelist())
+    files = {name for name in names if name.startswith(_ASSETS)} | {_CONFIG, _METADATA}
+    expected = files | {_HEADER, _FRAMES}
+    if names != expected:
+        raise ValueError(f"it has the members {sorted(names)}; expected {sorted(expected)}")
+    groups, table = _header(json.loads(archive.read(_HEADER)))
+    frames = archive.getinfo(_FRAMES)
+    length = sum(sum(tensor.header.frames) for tensor in table)
+    if not frames.file_size == frames.compress_size == length:
+        raise ValueError(f"the weights take {frames.file_size} bytes; its header says {length}")
+    for name in files:
+        extract(archive, name, folder)
+    with archive.open(frames) as stream:
+        weights.write_weights(folder / H5, groups, weights.decode_tensors(table, stream))
+
+
+def _header(header: Any) -> tuple[dict[str, weights.Attributes], list[weights.Tensor]]:
+    match header:
+        case {
+            "format": str(found),
+            "version": int(version),
+            "versions": dict(),
+            "groups": dict(groups),
+            "tensors": list(rows),
+        } if (found, version) == (FORMAT, VERSION):
+            attributes = {
+                weights.checked_path(path): weights.checked_attributes(path, each)
+                for path, each in groups.items()
+            }
+            return attributes, [weights.Tensor.from_json(row) for row in rows]
+        case _:
+            raise ValueError(
+                f"expected a header of {FORMAT} {VERSION} with its groups and tensors, received "
+                f"{header!r:.200}"
+            )
+
+
+def _put(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    archive.writestr(member(name, len(content), compressed=True), content, compresslevel=9)

@@ -1,0 +1,64 @@
+"""Pruning in a training loop of one's own, whose optimizer knows nothing of it."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sac import pruning
+from keras_sac.pruning import Masks, Unstructured, choose
+from keras_sac.tfmot._marked_target import targets_of
+
+
+class Loop:
+    """The masks of a model, refreshed before each batch.
+
+    Args:
+        model: with marked layers.
+
+    Attributes:
+        step: number of batches begun.
+    """
+
+    def __init__(self, model: keras.Model):
+        self._model = model
+        self._masks: Masks | None = None
+        self.step = 0
+
+    @property
+    def masks(self) -> dict[str, np.ndarray]:
+        """Boolean masks by the paths of the variables."""
+        members = [] if self._masks is None else self._masks.members
+        return {m.variable.path: keras.ops.convert_to_numpy(m.mask) for m in members}
+
+    def begin_batch(self) -> None:
+        """Refresh the masks that are due for the next batch, and put them on."""
+        self.step += 1
+        if self._masks is None and self._model.built:
+            self._masks = self._made()
+            self._masks.begin()
+        if self._masks is None:
+            return
+        # Asked first: an eager `cond` is compiled at each call by JAX.
+        if self._masks.is_due(self.step):
+            self._masks.advance(self.step, True)
+        else:
+            self._masks.apply()
+
+    def apply(self) -> None:
+        """Set the weights to zero that the masks leave out."""
+        if self._masks is not None:
+            self._masks.apply()
+
+    def _made(self) -> Masks:
+        targets = tuple(targets_of(self._model))
+        choices, _ = choose(self._model.trainable_variables, targets, None, Unstructured())
+        return Masks(choices, pruning.Magnitude(), "layer", _zeros)
+
+
+def _zeros(
+    name: str, reference: keras.Variable, shape: tuple[int, ...], dtype: str
+) -> keras.Variable:
+    path = reference.path.replace("/", "_")
+    initial: Any = np.zeros(shape, dtype)
+    return keras.Variable(initial, dtype=dtype, trainable=False, name=f"{path}_{name}")

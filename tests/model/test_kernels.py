@@ -1,0 +1,163 @@
+"""What is known of a variable: its axes, found by trying, and whether it is a kernel."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sac._model import describe
+from keras_sac.layers import SACDense
+from tests.pruning.reference import numpy
+
+L = keras.layers
+
+
+def built(layer, *input_shape):
+    layer.build((None, *input_shape))
+    return layer
+
+
+def of(variables, name, layers=()):
+    """The description of the only variable of that name."""
+    (found,) = [d for d in describe(variables, layers) if d.path.rsplit("/", 1)[-1] == name]
+    return found
+
+
+AXES = [
+    ("dense", lambda **k: L.Dense(7, **k), (5,), "kernel"),
+    ("conv1d", lambda **k: L.Conv1D(7, 3, **k), (8, 5), "kernel"),
+    ("conv2d", lambda **k: L.Conv2D(7, 3, **k), (6, 6, 5), "kernel"),
+    ("conv2d-1x1", lambda **k: L.Conv2D(7, 1, **k), (6, 6, 5), "kernel"),
+    ("conv3d", lambda **k: L.Conv3D(7, 2, **k), (4, 4, 4, 5), "kernel"),
+    ("conv1d_transpose", lambda **k: L.Conv1DTranspose(7, 3, **k), (8, 5), "kernel"),
+    ("conv2d_transpose", lambda **k: L.Conv2DTranspose(7, 3, **k), (6, 6, 5), "kernel"),
+    ("conv3d_transpose", lambda **k: L.Conv3DTranspose(7, 2, **k), (4, 4, 4, 5), "kernel"),
+    ("square_transpose", lambda **k: L.Conv2DTranspose(5, 3, **k), (6, 6, 5), "kernel"),
+    ("separable", lambda **k: L.SeparableConv2D(7, 3, **k), (6, 6, 5), "pointwise_kernel"),
+]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["layer", "variables"])
+@pytest.mark.parametrize("use_bias", [True, False], ids=["bias", "no-bias"])
+@pytest.mark.parametrize(("name", "make", "shape", "kernel"), AXES, ids=[a[0] for a in AXES])
+def test_one_place_along_the_output_axis_makes_one_output(
+    rng, name, make, shape, kernel, use_bias, known
+):
+    layer = built(make(use_bias=use_bias), *shape)
+    variables = layer.trainable_variables
+    described = of(variables, kernel, [layer] if known else [])
+    assert described.obstacle is None
+    (variable,) = [v for v in variables if v.path == described.path]
+    x = rng.normal(size=(2, *shape)).astype("float32")
+    before, weights = numpy(layer(x)), numpy(variable).copy()
+    assert before.shape[-1] == weights.shape[described.output_axis]
+    cut = weights.copy()
+    np.moveaxis(cut, described.output_axis, 0)[3] = 0
+    variable.assign(cut)
+    changed = np.abs(numpy(layer(x)) - before).reshape(-1, before.shape[-1]).max(axis=0) > 1e-6
+    assert changed.tolist() == [j == 3 for j in range(before.shape[-1])]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["layer", "variables"])
+@pytest.mark.parametrize(
+    ("name", "make", "shape", "kernel"), AXES[:-1], ids=[a[0] for a in AXES[:-1]]
+)
+def test_one_place_along_the_input_axis_reads_one_input(rng, name, make, shape, kernel, known):
+    layer = built(make(), *shape)
+    described = of(layer.trainable_variables, kernel, [layer] if known else [])
+    x = rng.normal(size=(2, *shape)).astype("float32")
+    without = x.copy()
+    without[..., 2] = 0
+    cut = numpy(layer.kernel).copy()
+    np.moveaxis(cut, described.input_axis, 0)[2] = 0
+    expected = numpy(layer(without))
+    layer.kernel.assign(cut)
+    np.testing.assert_allclose(numpy(layer(x)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("known", "use_bias"), [(True, True), (True, False), (False, True)])
+def test_the_inputs_of_attention_are_the_axis_that_it_sums_over(known, use_bias):
+    # n:m has to run along what a product sums over: features of the query, not heads.
+    layer = L.MultiHeadAttention(2, 3, use_bias=use_bias)
+    layer.build((None, 5, 8), (None, 5, 8))
+    described = {
+        d.path.split("/")[-2]: d
+        for d in describe(layer.trainable_variables, [layer] if known else [])
+        if d.path.endswith("kernel")
+    }
+    for name in ("query", "key", "value"):
+        assert described[name].shape == (8, 2, 3)
+        assert described[name].input_axis == 0
+    assert described["attention_output"].shape == (2, 3, 8)
+    assert described["attention_output"].output_axis == 2
+    assert described["attention_output"].input_axis in (0, 1)
+
+
+KERNELS = [
+    (lambda: built(L.Dense(3), 4), {"kernel"}),
+    (lambda: built(L.Embedding(9, 4), 5), {"embeddings"}),
+    (lambda: built(L.LSTM(3), 5, 4), {"kernel", "recurrent_kernel"}),
+    (lambda: built(L.GRU(3), 5, 4), {"kernel", "recurrent_kernel"}),
+    (lambda: built(L.SimpleRNN(3), 5, 4), {"kernel", "recurrent_kernel"}),
+    (lambda: built(L.SeparableConv1D(3, 2), 8, 4), {"pointwise_kernel"}),
+    (lambda: built(L.SeparableConv2D(3, 2), 8, 8, 4), {"pointwise_kernel"}),
+    (lambda: built(L.Conv2D(8, 3, groups=2), 8, 8, 4), {"kernel"}),
+    (lambda: built(SACDense(3, "random", rank=2), 4), {"learner"}),
+    (lambda: built(L.BatchNormalization(), 8, 4), set()),
+    (lambda: built(L.LayerNormalization(axis=[1, 2]), 8, 4), set()),
+    (lambda: built(L.GroupNormalization(2), 8, 4), set()),
+    (lambda: built(L.PReLU(), 8, 4), set()),
+    (lambda: built(L.DepthwiseConv1D(3), 8, 4), set()),
+    (lambda: built(L.DepthwiseConv2D(3), 8, 8, 4), set()),
+    (lambda: built(L.DepthwiseConv2D(3, depth_multiplier=2), 8, 8, 4), set()),
+    (lambda: built(L.DepthwiseConv2D(3, use_bias=False), 8, 8, 4), set()),
+]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["layer", "variables"])
+@pytest.mark.parametrize(("make", "expected"), KERNELS)
+def test_what_is_a_kernel(make, expected, known):
+    layer = make()
+    described = describe(layer.trainable_variables, [layer] if known else [])
+    assert {d.path.rsplit("/", 1)[-1] for d in described if d.obstacle is None} == expected
+
+
+def test_each_obstacle_says_why():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 4)),
+            L.DepthwiseConv2D(3, name="dw"),
+            L.BatchNormalization(name="norm"),
+            L.PReLU(name="act"),
+        ]
+    )
+    reasons = {d.path.split("/", 1)[1]: d for d in describe(model.trainable_variables)}
+    assert "depthwise" in reasons["dw/kernel"].obstacle
+    assert "bias" in reasons["dw/bias"].obstacle
+    assert "normalisation" in reasons["norm/gamma"].obstacle
+    assert "names of kernels" in reasons["act/alpha"].obstacle
+    # What is merely unknown may be picked; what is unsuited only by itself.
+    assert [d.unsuited for d in reasons.values()] == [True, True, True, True, False]
+
+
+def test_a_layer_of_one_filter_is_known_by_its_layer():
+    layer = built(L.Conv2D(1, 3, use_bias=False), 8, 8, 4)
+    assert of(layer.trainable_variables, "kernel", [layer]).obstacle is None
+    # Without it the kernel has the shape of a depthwise one: rather left alone, and reported.
+    assert of(layer.trainable_variables, "kernel").obstacle is not None
+
+
+def test_the_layers_inside_a_layer_are_found():
+    layer = built(L.Bidirectional(L.LSTM(3)), 5, 4)
+    described = describe(layer.trainable_variables, [layer])
+    assert sum(d.obstacle is None for d in described) == 4
+    model = keras.Sequential([keras.Input((6, 6, 5)), L.Conv2DTranspose(5, 3, name="up")])
+    outer = keras.Sequential([keras.Input((6, 6, 5)), model])
+    assert of(outer.trainable_variables, "kernel", [outer]).output_axis == 2
+
+
+def test_index_shape_and_size_are_those_of_the_variable():
+    layer = built(L.Conv2D(7, (3, 2)), 8, 8, 5)
+    kernel, bias = describe(layer.trainable_variables)
+    assert (kernel.index, kernel.shape, kernel.size) == (0, (3, 2, 5, 7), 210)
+    assert (bias.index, bias.shape, bias.size) == (1, (7,), 7)
+    assert kernel.path == layer.kernel.path

@@ -1,0 +1,16 @@
+"""Fixtures of the tests of deployment."""
+
+import pytest
+
+from keras_sac.sparse_runtime import _sparse_runtime
+from tests.sparse_runtime.runtimes import Times
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    def set_to(*speedups):
+        times = Times(*speedups)
+        monkeypatch.setattr(_sparse_runtime, "median_milliseconds", times)
+        return times
+
+    return set_to

@@ -1,0 +1,111 @@
+"""`to_sparse_runtime`: the outputs of all kinds of models stay the same; bad input."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_sac.sparse_runtime._sparse_runtime import to_sparse_runtime
+from tests.sparse_runtime.runtimes import check_same_outputs, mlp, nested, outputs_of, pruned, row
+
+
+def test_nested_shared_and_several_inputs(rng, clock):
+    clock(2.0)
+    model = nested(rng)
+    x = {
+        "a": rng.normal(size=(3, 4, 4, 6)).astype("float32"),
+        "b": rng.normal(size=(3, 6)).astype("float32"),
+    }
+    before = [w.copy() for w in model.get_weights()]
+    runtime, report = to_sparse_runtime(model, x, batch_sizes=[2])
+    check_same_outputs(runtime, model, x)
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert all("call" not in vars(layer) for layer in model._flatten_layers())
+    kinds = report.set_index("layer")["runs_as"].to_dict()
+    assert kinds == {
+        **{"pointwise": "csr", "shared": "csr", "one": "csr", "two": "csr"},
+        **{"norm": "dense", "filters": "dense", "thin": "dense", "total": "csr"},
+    }
+    assert row(report, "filters")["reason"] == "its filters are larger than 1x1"
+    assert row(report, "thin")["reason"] == "no Dense, EinsumDense or 1x1 convolution"
+    assert np.isnan(row(report, "norm")["sparsity"])
+    inner = runtime.get_layer("inner")
+    assert inner.get_layer("shared") is runtime.get_layer("shared")
+
+
+def test_layers_with_other_inputs_are_only_reported(rng, clock):
+    clock(2.0)
+    tokens = keras.Input((5,), dtype="int32")
+    hidden = layers.Embedding(7, 8, name="tokens")(tokens)
+    hidden = layers.MultiHeadAttention(2, 4, name="heads")(hidden, value=hidden)
+    hidden = layers.Bidirectional(layers.LSTM(4), name="both")(hidden)
+    model = pruned(keras.Model(tokens, layers.Dense(3, name="last")(inputs=hidden)), rng)
+    x = rng.integers(1, 7, (4, 5))
+    runtime, report = to_sparse_runtime(model, x)
+    check_same_outputs(runtime, model, x)
+    kinds = report.set_index("layer")["runs_as"].to_dict()
+    assert kinds.pop("last") == kinds.pop("total") == "csr"
+    assert kinds == dict.fromkeys(("tokens", "heads", "both"), "dense")
+
+
+def test_a_model_in_training_is_not_disturbed(rng, clock):
+    clock(2.0)
+    model, x = mlp(rng), rng.normal(size=(8, 20)).astype("float32")
+    model.compile("sgd", "mse")
+    y = np.zeros((8, 12))
+    model.fit(x, y, verbose=0)
+    runtime, _ = to_sparse_runtime(model, x)
+    assert model.compiled
+    before = outputs_of(runtime, x)
+    model.fit(x, y, verbose=0)
+    np.testing.assert_array_equal(outputs_of(runtime, x)[0], before[0])
+
+
+class Unused(keras.Model):
+    def call(self, inputs):
+        return inputs
+
+
+def test_bad_input(rng):
+    model, x = mlp(rng), np.ones((3, 20), "float32")
+    with pytest.raises(ValueError, match="Functional or Sequential.*Unused"):
+        to_sparse_runtime(Unused(), x)
+    with pytest.raises(ValueError, match="has no weights"):
+        to_sparse_runtime(keras.Sequential([layers.Dense(3)]), x)
+    with pytest.raises(ValueError, match="1 array.*Received 2"):
+        to_sparse_runtime(model, [x, x])
+    with pytest.raises(ValueError, match="samples"):
+        to_sparse_runtime(model, np.float32(3.0))
+    with pytest.raises(ValueError, match=r"\(0, 20\)"):
+        to_sparse_runtime(model, x[:0])
+    with pytest.raises(ValueError, match="at least one batch size"):
+        to_sparse_runtime(model, x, batch_sizes=[])
+    with pytest.raises(ValueError, match="batch_sizes"):
+        to_sparse_runtime(model, x, batch_sizes=[0])
+    with pytest.raises(ValueError, match="min_speedup"):
+        to_sparse_runtime(model, x, min_speedup=0.5)
+    with pytest.raises(ValueError, match="repeats"):
+        to_sparse_runtime(model, x, repeats=0)
+    lengths = {"a": np.ones((3, 4, 4, 6)), "b": np.ones((2, 6))}
+    with pytest.raises(ValueError, match=r"\(3, 4, 4, 6\), \(2, 6\)"):
+        to_sparse_runtime(nested(rng), lengths)
+
+
+def test_it_says_what_it_decides(rng, clock, capsys):
+    clock(2.0)
+    to_sparse_runtime(mlp(rng), np.ones((3, 20), "float32"), verbose=1)
+    assert capsys.readouterr().out.splitlines() == [
+        "first: csr, faster",
+        "second: csr, faster",
+        "total: csr, faster",
+    ]
+
+
+def test_with_the_real_clock(rng):
+    model, x = mlp(rng), rng.normal(size=(3, 20)).astype("float32")
+    runtime, report = to_sparse_runtime(model, x, batch_sizes=(1, 3), repeats=5, seconds=0.0)
+    check_same_outputs(runtime, model, x)
+    measured = report.filter(like="ms_")[:2]
+    assert measured.shape == (2, 4)
+    assert (measured > 0).all(axis=None)
