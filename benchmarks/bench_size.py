@@ -146,7 +146,7 @@ def measure(model: keras.Model, x: np.ndarray) -> dict[str, Any]:
             ".keras gzip -9": len(gzip.compress(whole.read_bytes(), 9)),
             "SavedModel gzip -9": len(gzip.compress(saved_model(plain), 9)),
             "sparse": sparse.stat().st_size,
-            "bound": int(footprint(plain, compression=False)["bound_bytes"].iloc[-1]),
+            "bound": int(footprint(plain, compression=False).attrs["total"]["bound_bytes"]),
             "sparse, level 19": best.stat().st_size,
             "sparse, float16": half.stat().st_size,
         }

@@ -13,6 +13,7 @@ from keras_sac import (
     sparse_runtime,
     tfmot,
 )
+from keras_sac._model import KernelAxes, LayerKind, register_layer
 from keras_sac._version import __version__
 from keras_sac.analysis import activation_sparsity, compare, footprint, latency
 from keras_sac.conversion import merge_sac
@@ -55,6 +56,8 @@ __all__ = [
     "ConstantSparsity",
     "Entmax15",
     "Entmax15Loss",
+    "KernelAxes",
+    "LayerKind",
     "PolynomialDecay",
     "ProximalL1",
     "PruningOptimizer",
@@ -88,6 +91,7 @@ __all__ = [
     "prune_filters_by_norm",
     "prune_to_sparsity",
     "pruning",
+    "register_layer",
     "regularization",
     "save_sparse",
     "sparse_file",

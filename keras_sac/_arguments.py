@@ -1,7 +1,9 @@
-"""Numbers that users give: checked in one way, with one kind of message."""
+"""Check numbers and options that users pass, with one kind of message."""
 
 import math
 import numbers
+import random
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -13,13 +15,13 @@ def integer(name: str, value: Any, least: int) -> int:
     return int(number)
 
 
-def share(name: str, value: Any) -> float:
+def fraction(name: str, value: Any) -> float:
     """Return `value` as a number in [0, 1)."""
     number = _number(value)
     if not 0.0 <= number < 1.0:
         raise ValueError(
             f"`{name}` must be a number in [0, 1). Received: {name}={value!r}."
-            + (f" Did you mean {number / 100}?" if 1 <= number <= 100 else "")
+            + (f" Did you mean {number / 100}?" if 1 < number <= 100 else "")
         )
     return float(number)
 
@@ -30,6 +32,28 @@ def at_least_zero(name: str, value: Any) -> float:
     if not (number >= 0 and math.isfinite(number)):
         raise ValueError(f"`{name}` must be a number >= 0. Received: {name}={value!r}")
     return float(number)
+
+
+def one_of(name: str, value: Any, options: Iterable[Any]) -> Any:
+    """Return `value` if it is one of some options."""
+    known = list(options)
+    if value not in known:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(map(repr, known))}. Received: {name}={value!r}"
+        )
+    return value
+
+
+def is_verbose(verbose: Any) -> bool:
+    """Return whether to show something: for `"auto"`, 1 and 2, as Keras has them; not for 0."""
+    return one_of("verbose", verbose, ("auto", 0, 1, 2)) != 0
+
+
+def drawn_seed(seed: Any) -> int:
+    """Return a seed; `None` draws one, which `keras.utils.set_random_seed` makes repeatable."""
+    if seed is None:
+        return random.randint(1, 10**9)
+    return integer("seed", seed, 0)
 
 
 def _number(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Tables for those who look at them: pandas loads when the first is made."""
+"""Make the tables that reports return; pandas is imported with the first one."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -7,8 +7,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> "pd.DataFrame":
-    """Return a table of the rows; without any, it still has its columns."""
+def table(
+    rows: Sequence[dict[str, Any]],
+    columns: Sequence[str] | None = None,
+    total: dict[str, Any] | None = None,
+) -> "pd.DataFrame":
+    """Return a table of the rows.
+
+    Args:
+        rows: one dict for each row.
+        columns: their order; without rows, the table still has them.
+        total: of all rows, by column. It is `table.attrs["total"]`, not a row of the table.
+    """
     import pandas as pd
 
-    return pd.DataFrame(list(rows), columns=None if columns is None else list(columns))
+    found = pd.DataFrame(list(rows), columns=None if columns is None else list(columns))
+    if total is not None:
+        found.attrs["total"] = total
+    return found

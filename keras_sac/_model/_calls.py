@@ -9,10 +9,7 @@ from typing import Any
 import keras
 
 from keras_sac import _backend
-
-# They call what they hold once a step, inside a loop that some backends compile: what comes out
-# of a step is part of their own output, and cannot be seen everywhere.
-STEPWISE = (keras.layers.RNN, keras.layers.TimeDistributed)
+from keras_sac._model._walk import all_layers, layer_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +42,7 @@ def watched_calls(model: keras.Model, see: Callable[[Call], None]) -> Iterator[N
     with contextlib.ExitStack() as stack:
         stack.enter_context(keras.StatelessScope())
         stack.enter_context(_backend.without_gradients())
-        # Keras has no public way to see the layers inside a composite layer.
-        for each in model._flatten_layers():
+        for each in all_layers(model):
             # A call forgets the losses of the call before it, and adds its own.
             stack.enter_context(_replaced(each, "_losses", []))
             stack.enter_context(_replaced(each, "_loss_ids", set()))
@@ -58,29 +54,6 @@ def watched_calls(model: keras.Model, see: Callable[[Call], None]) -> Iterator[N
             method = getattr(layer, name)
             stack.enter_context(_replaced(layer, name, _watching(layer, method, going_on, see)))
         yield
-
-
-def layer_paths(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """Return the layers of a model by their names, joined by `/` below nested models and layers.
-
-    Shared layers have the place where they come first; the model has its own name. What is inside
-    a recurrent or a `TimeDistributed` layer is left out.
-    """
-    paths: dict[str, keras.layers.Layer] = {}
-    known: set[int] = set()
-
-    def walk(layer: keras.layers.Layer, path: str, prefix: str) -> None:
-        known.add(id(layer))
-        same = sum(other == path or other.startswith(f"{path}#") for other in paths)
-        paths[f"{path}#{same + 1}" if same else path] = layer
-        if isinstance(layer, STEPWISE):
-            return
-        for inner in layer._flatten_layers(include_self=False, recursive=False):
-            if id(inner) not in known:
-                walk(inner, prefix + inner.name, f"{prefix}{inner.name}/")
-
-    walk(model, model.name, "")
-    return paths
 
 
 def _watching(

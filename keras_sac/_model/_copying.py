@@ -5,6 +5,8 @@ from typing import TypeGuard
 
 import keras
 
+from keras_sac._model._walk import all_layers
+
 Substitute = Callable[[keras.layers.Layer], keras.layers.Layer | None]
 
 _LOOKUPS = (
@@ -92,8 +94,7 @@ def copied(model: keras.Model, substitute: Substitute) -> keras.Model:
         new.build(model.input_shape)
     for layer, other in pairs:
         other.set_weights(layer.get_weights())
-        # Keras has no public way to see the layers inside a composite layer.
-        for each in other._flatten_layers():
+        for each in all_layers(other):
             # `Normalization` reads its weights when it is told that they are final.
             if hasattr(each, "finalize_state"):
                 each.finalize_state()

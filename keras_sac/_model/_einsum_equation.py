@@ -29,39 +29,63 @@ class EinsumEquation:
     ellipsis: str
 
     @classmethod
-    def parse(cls, equation: str) -> "EinsumEquation":
-        """Read `equation`; refuse what does not factor, with the reason."""
+    def read(cls, equation: str) -> "EinsumEquation":
+        """Read the equation of any `keras.layers.EinsumDense`.
+
+        Raises:
+            ValueError: if it has none of the three forms.
+        """
         match = _FORM.fullmatch(equation.replace(" ", ""))
         if match is None:
             raise ValueError(
-                f"Invalid einsum equation {equation!r}: expected '[X],[Y]->[Z]', "
-                "'...[X],[Y]->...[Z]' or '[X]...,[Y]->[Z]...' with letters for X, Y and Z."
+                "`equation` must have the form '[X],[Y]->[Z]', '...[X],[Y]->...[Z]' or "
+                f"'[X]...,[Y]->[Z]...' with letters for X, Y and Z. Received: {equation!r}"
             )
-        left, inputs, right, kernel, out_left, outputs, out_right = match.groups()
+        left, inputs, right, kernel, _, outputs, _ = match.groups()
+        return cls(inputs, kernel, outputs, "left" if left else "right" if right else "")
+
+    @classmethod
+    def parse(cls, equation: str) -> "EinsumEquation":
+        """Read an equation whose kernel factors into basis and learner.
+
+        Raises:
+            ValueError: if the equation is invalid, or its kernel does not factor.
+        """
+        self = cls.read(equation)
+        left, _, right, _, out_left, _, out_right = _FORM.fullmatch(  # type: ignore[union-attr]
+            equation.replace(" ", "")
+        ).groups()
         if (left, right) != (out_left, out_right) or (left and right):
             raise ValueError(
-                f"Invalid einsum equation {equation!r}: the ellipsis must be on the same side of "
-                "input and output, and on one side only."
+                "`equation` must have the ellipsis on the same side of input and output, and on "
+                f"one side only. Received: {equation!r}"
             )
-        for labels in (inputs, kernel, outputs):
+        for labels in (self.inputs, self.kernel, self.outputs):
             if len(set(labels)) != len(labels):
-                raise ValueError(f"Invalid einsum equation {equation!r}: {labels!r} repeats.")
-        shared = sorted(set(kernel) & set(inputs) & set(outputs))
-        if shared:
+                raise ValueError(
+                    f"`equation` must not repeat a label. Received: {equation!r}, which repeats "
+                    f"one in {labels!r}"
+                )
+        if self.shared:
             raise ValueError(
                 f"The kernel of {equation!r} has an axis of its own for every index of "
-                f"{', '.join(map(repr, shared))} (in input, kernel and output): such a kernel has "
-                "no single basis. Use `keras.layers.EinsumDense`."
+                f"{', '.join(map(repr, self.shared))} (in input, kernel and output): such a kernel "
+                "has no single basis. Use `keras.layers.EinsumDense`."
             )
-        self = cls(inputs, kernel, outputs, "left" if left else "right" if right else "")
-        unknown = set(kernel) ^ set(self.contracted + self.made)
-        unknown |= set(inputs + outputs) - set(kernel) - (set(inputs) & set(outputs))
+        unknown = set(self.kernel) ^ set(self.contracted + self.made)
+        unknown |= set(self.inputs + self.outputs) - set(self.kernel) - set(self.kept)
         if unknown or not self.contracted or not self.made:
             raise ValueError(
-                f"Invalid einsum equation {equation!r}: every label of the kernel must be in input "
-                "or output, with at least one of each; every other label in input and output."
+                "Each label of the kernel must be in the input or in the output, with at least one "
+                "of each, and each other label in input and output. Received: "
+                f"equation={equation!r}"
             )
         return self
+
+    @property
+    def shared(self) -> list[str]:
+        """Labels in input, kernel and output: the kernel is another one at each of their places."""
+        return sorted(set(self.kernel) & set(self.inputs) & set(self.outputs))
 
     @property
     def contracted(self) -> str:

@@ -9,11 +9,11 @@ import numpy as np
 from keras_sac._model._raw_batches import raw_batches
 
 
-def input_batches(x: Any, batch_size: int) -> Iterator[tuple[Any, int]]:
+def input_batches(data: Any, batch_size: int) -> Iterator[tuple[Any, int]]:
     """Read the inputs of a model in order, as `predict` does.
 
     Args:
-        x: an array, or a list, tuple or dict of arrays with as many samples each; or an iterable
+        data: an array, or a list, tuple or dict of arrays with as many samples each; or an iterable
             of batches, a batch being `inputs` or a tuple `(inputs, ...)` as for `fit`.
         batch_size: samples in a batch of arrays; the last may have fewer.
 
@@ -24,15 +24,15 @@ def input_batches(x: Any, batch_size: int) -> Iterator[tuple[Any, int]]:
         ValueError: if there is no sample, or the arrays have different numbers of them.
     """
     samples = 0
-    for inputs in _parts(x, batch_size):
+    for inputs in _parts(data, batch_size):
         count = _count(inputs)
         if count:
             samples += count
             yield inputs, count
     if not samples:
         raise ValueError(
-            f"`x` has no samples: {_described(x)}. Expected arrays of shape (samples, ...), with "
-            "at least one sample."
+            f"`data` has no samples: {_described(data)}. Expected arrays of shape "
+            "(samples, ...), with at least one sample."
         )
 
 
@@ -40,11 +40,11 @@ def _parts(x: Any, batch_size: int) -> Iterator[Any]:
     if not _is_arrays(x):
         if isinstance(x, list | tuple):
             raise ValueError(
-                f"`x` is {_described(x)} of what are no arrays. Pass `numpy.asarray(x)` for a list "
+                f"`data` is {_described(x)} of what are no arrays. Pass `numpy.asarray(x)` for a list "
                 "of numbers."
             )
         expected = "an array, or a list, tuple or dict of arrays, or an iterable of batches"
-        yield from map(_inputs_of, raw_batches("x", x, expected)[0])
+        yield from map(_inputs_of, raw_batches("data", x, expected)[0])
         return
     arrays = _as_arrays(x)
     for start in range(0, _count(arrays), batch_size):

@@ -1,52 +1,52 @@
-"""What is known of a variable: its axes, and whether it is a kernel."""
+"""Find the kernels of a model: what each variable is, and which of its axes are which."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from keras_sac._model._layer_table import KernelAxes, kind_of
+from keras_sac._model._walk import all_layers
+
 KERNEL_NAMES = ("kernel", "embeddings", "recurrent_kernel", "pointwise_kernel", "learner")
 
 _NEVER = ("bias", "gamma", "beta", "scale")
 _DEPTHWISE_NAME = re.compile(r"depthwise|(^|[_/])dw(conv)?([_/\d]|$)")
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
+_DEPTHWISE = "a depthwise kernel, or a kernel with a single filter"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Kernel:
-    """A variable, as those see it who make kernels sparse.
+    """A variable of a model, and what pruning and regularization need to know about it.
 
     Attributes:
-        index: position among the variables of the optimizer.
+        variable: the variable itself.
+        index: its position among the variables of the optimizer.
         path: `variable.path`.
         shape: of the variable.
         output_axis: the axis of the output channels.
         input_axis: the axis of the input channels.
-        obstacle: why it is no kernel, so not chosen by default; `None` if it is one.
-        unsuited: whether the obstacle also holds where a layer, a regex or a callable picks it.
+        skip_reason: why the variable is not selected by default; `None` if it is.
+        never: whether a layer, a name, a regular expression or a callable does not select it
+            either. The variable itself as a target always does.
     """
 
+    variable: keras.Variable
     index: int
     path: str
     shape: tuple[int, ...]
     output_axis: int
     input_axis: int
-    obstacle: str | None
-    unsuited: bool
+    skip_reason: str | None
+    never: bool
 
     @property
     def size(self) -> int:
         """Number of weights."""
-        size = 1
-        for extent in self.shape:
-            size *= extent
-        return size
+        return math.prod(self.shape)
 
 
 def describe(
@@ -54,8 +54,9 @@ def describe(
 ) -> list[Kernel]:
     """Describe each variable.
 
-    A variable does not know its layer. Where its layer is among `layers` the description is
-    certain; else the bias next to the kernel tells a transposed or a depthwise convolution.
+    A variable does not know its layer. The table of layer classes describes the variables of the
+    given layers. For other variables, name and shape decide, and the bias beside a kernel tells a
+    transposed or depthwise convolution.
 
     Args:
         variables: of a model.
@@ -65,96 +66,117 @@ def describe(
         One description for each variable, in order.
     """
     owners = _owners(layers)
-    shapes = {
-        v.path.rsplit("/", 1)[0]: tuple(int(extent) for extent in v.shape)
-        for v in variables
-        if v.path.rsplit("/", 1)[-1] == "bias"
-    }
-    biases = {path: shape[0] for path, shape in shapes.items() if len(shape) == 1}
-    kernels = []
-    for index, variable in enumerate(variables):
-        owner: Any = owners.get(id(variable))
-        bias = biases.get(variable.path.rsplit("/", 1)[0])
-        shape = tuple(int(extent) for extent in variable.shape)
-        swapped = _is_transposed(shape, variable.path, owner, bias)
-        last, before = len(shape) - 1, len(shape) - 2
-        outputs = shapes.get(variable.path.rsplit("/", 1)[0], ())
-        if len(outputs) >= 2 and len(shape) >= 3 and outputs == shape[-len(outputs) :]:
-            # The projections of an attention: (inputs, heads, size) with a bias (heads, size).
-            before = max(len(shape) - len(outputs) - 1, 0)
-        obstacle, unsuited = _obstacle(shape, variable.path, owner, bias)
-        output, inputs = (before, last) if swapped else (last, before)
-        if isinstance(owner, keras.layers.EinsumDense) and len(shape) > 1:
-            output, inputs = _einsum_axes(owner.equation, output, inputs)
-        kernels.append(
-            Kernel(
-                index=index,
-                path=variable.path,
-                shape=shape,
-                output_axis=output,
-                input_axis=inputs,
-                obstacle=obstacle,
-                unsuited=unsuited,
-            )
+    biases = {v.path.rpartition("/")[0]: _shape(v) for v in variables if v.path.endswith("/bias")}
+    return [
+        _described(variable, index, owners.get(id(variable)), biases)
+        for index, variable in enumerate(variables)
+    ]
+
+
+def kernels_of(model: keras.Model) -> list[Kernel]:
+    """Return the kernels of a model, trained or frozen.
+
+    Raises:
+        ValueError: if the model is not built or has no kernel.
+    """
+    described = describe(check_model(model).weights, [model])
+    kernels = [kernel for kernel in described if kernel.skip_reason is None]
+    if not kernels:
+        raise ValueError(
+            f"The model {model.name!r} has no kernel. Received the variables: "
+            + ("; ".join(f"{k.path} {k.shape}: {k.skip_reason}" for k in described) or "none")
         )
     return kernels
+
+
+def check_model(model: keras.Model) -> keras.Model:
+    """Return the model if it is a built one."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"Expected a `keras.Model`. Received: {type(model).__name__}")
+    if not model.built:
+        raise ValueError(
+            f"The model {model.name!r} has no weights yet. Call it on a batch, or "
+            "`model.build(input_shape)`, first."
+        )
+    return model
 
 
 def _owners(layers: Sequence[keras.layers.Layer]) -> dict[int, keras.layers.Layer]:
     owners = {}
     for layer in layers:
-        # Keras has no public way to see the layers inside a composite layer. Inner layers come
-        # after the layer that holds them, and it is they that know what the variable is.
-        for inner in layer._flatten_layers():
+        # Inner layers come after the layer that holds them, and own the variable.
+        for inner in all_layers(layer):
             owners.update({id(variable): inner for variable in inner.variables})
     return owners
 
 
-def _einsum_axes(equation: str, output: int, inputs: int) -> tuple[int, int]:
-    """Return the last axis of a kernel that stays in the result, and the last that is summed."""
-    operands, result = equation.split("->")
-    axes = list(enumerate(operands.split(",")[1].strip()))
-    stay = [axis for axis, letter in axes if letter in result]
-    summed = [axis for axis, letter in axes if letter not in result]
-    return (stay or [output])[-1], (summed or [inputs])[-1]
+def _shape(variable: keras.Variable) -> tuple[int, ...]:
+    return tuple(int(extent) for extent in variable.shape)
 
 
-def _is_transposed(
-    shape: tuple[int, ...], path: str, owner: keras.layers.Layer | None, bias: int | None
-) -> bool:
-    if owner is not None:
-        return isinstance(owner, _TRANSPOSED)
-    if len(shape) < 3 or not path.endswith("/kernel"):
-        return False
-    if bias is not None and shape[-1] != shape[-2]:
-        return bias == shape[-2]
+def _described(
+    variable: keras.Variable,
+    index: int,
+    owner: keras.layers.Layer | None,
+    biases: dict[str, tuple[int, ...]],
+) -> Kernel:
+    layer_path, _, name = variable.path.rpartition("/")
+    shape, bias = _shape(variable), biases.get(layer_path)
+    kind = None if owner is None else kind_of(owner)
+    axes = None if kind is None else kind.kernels(owner).get(name)
+    if axes is None:
+        axes = _guessed_axes(shape, variable.path, owner, bias)
+    reason, never = _skip_reason(shape, variable.path, axes)
+    return Kernel(
+        variable=variable,
+        index=index,
+        path=variable.path,
+        shape=shape,
+        output_axis=axes.output_axis,
+        input_axis=axes.input_axis,
+        skip_reason=reason,
+        never=never,
+    )
+
+
+def _guessed_axes(
+    shape: tuple[int, ...], path: str, owner: Any, bias: tuple[int, ...] | None
+) -> KernelAxes:
+    """Return the axes of a variable whose layer is not in the table, or not known."""
+    last, before = len(shape) - 1, len(shape) - 2
+    is_kernel = path.endswith("/kernel") and len(shape) >= 3
+    width = bias[0] if bias is not None and len(bias) == 1 else None
+    if owner is None and is_kernel and _is_depthwise(shape, path, width):
+        return KernelAxes((0,), (before, last), depthwise=True, default=False)
+    if owner is None and is_kernel and _is_transposed(shape, path, width):
+        return KernelAxes((last,), (before,), default=False)
+    if bias is not None and len(bias) >= 2 and len(shape) >= 3 and bias == shape[-len(bias) :]:
+        # The projections of an attention: (inputs, heads, size) with a bias (heads, size).
+        before = max(len(shape) - len(bias) - 1, 0)
+    return KernelAxes((before,), (last,), default=False)
+
+
+def _is_transposed(shape: tuple[int, ...], path: str, width: int | None) -> bool:
+    if width is not None and shape[-1] != shape[-2]:
+        return width == shape[-2]
     return "transpose" in path
 
 
-def _obstacle(
-    shape: tuple[int, ...], path: str, owner: keras.layers.Layer | None, bias: int | None
-) -> tuple[str | None, bool]:
-    layer_path, _, name = path.rpartition("/")
+def _is_depthwise(shape: tuple[int, ...], path: str, width: int | None) -> bool:
+    if width is not None:
+        # (..., inputs, multiplier) with a bias of inputs x multiplier.
+        return width == shape[-1] * shape[-2] and shape[-2] > 1
+    return shape[-1] == 1 or bool(_DEPTHWISE_NAME.search(path.split("/")[-2]))
+
+
+def _skip_reason(shape: tuple[int, ...], path: str, axes: KernelAxes) -> tuple[str | None, bool]:
+    name = path.rpartition("/")[2]
     if len(shape) < 2:
-        return "fewer than two axes (a bias, or the scale of a normalisation)", True
+        return "fewer than two axes (a bias, or the scale of a normalization)", True
     if name in _NEVER:
-        return "a bias, or the scale of a normalisation", True
-    depthwise = "depthwise" in name or (
-        name == "kernel" and len(shape) >= 3 and _is_depthwise(shape, layer_path, owner, bias)
-    )
-    if depthwise:
-        return "a depthwise kernel, or one of a single filter", True
-    if name not in KERNEL_NAMES:
+        return "a bias, or the scale of a normalization", True
+    if axes.depthwise or "depthwise" in name:
+        return _DEPTHWISE, True
+    if not axes.default and name not in KERNEL_NAMES:
         return f"not one of the names of kernels ({', '.join(KERNEL_NAMES)})", False
     return None, False
-
-
-def _is_depthwise(
-    shape: tuple[int, ...], layer_path: str, owner: keras.layers.Layer | None, bias: int | None
-) -> bool:
-    if owner is not None:
-        return isinstance(owner, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D)
-    if bias is not None:
-        # (..., inputs, multiplier) with a bias of inputs x multiplier.
-        return bias == shape[-1] * shape[-2] and shape[-2] > 1
-    return shape[-1] == 1 or bool(_DEPTHWISE_NAME.search(layer_path.rsplit("/", 1)[-1]))

@@ -13,7 +13,7 @@ from keras_sac._run import Progress
 Batch = tuple[np.ndarray, np.ndarray | None]
 
 
-def iterate(
+def labelled_batches(
     data: Any, labels: Any = None, *, batch_size: int = 8192, progress: bool = False
 ) -> Iterator[Batch]:
     """Yield `(x, y)` NumPy batches of `data`, each sample once; `y` is `None` without labels.
@@ -40,7 +40,7 @@ def iterate(
 
     Examples:
         >>> import numpy as np
-        >>> [x.shape for x, y in iterate(np.zeros((5, 3)), batch_size=2)]
+        >>> [x.shape for x, y in labelled_batches(np.zeros((5, 3)), batch_size=2)]
         [(2, 3), (2, 3), (1, 3)]
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, numbers.Integral):

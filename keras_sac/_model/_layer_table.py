@@ -1,152 +1,190 @@
-"""How often each weight of a layer is multiplied in one call: what its class says of shapes."""
+"""The table of layer classes: the kernels of a layer, their axes, and how the layer uses them.
 
+`footprint`, target selection, sparsity patterns, `to_sparse_runtime` and the SAC layers read it.
+The entries for Keras' layers are in `_stock_layers.py`; `register_layer` adds others.
+"""
+
+import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 Shape = tuple[int, ...]
-# Layer, shape of its first input, shape of its first output -> uses of each of its kernels, or of
-# those that are named.
-Uses = Callable[[Any, Shape, Shape], float | Mapping[str, float]]
-
-_LAYERS = keras.layers
-# Their weights, of however many axes, are added to or multiplied with what has that shape.
-_ELEMENTWISE = (
-    *(_LAYERS.BatchNormalization, _LAYERS.LayerNormalization, _LAYERS.GroupNormalization),
-    *(_LAYERS.RMSNormalization, _LAYERS.SpectralNormalization),
-    *(_LAYERS.Normalization, _LAYERS.PReLU),
-)
 
 
-def uses_of(
-    layer: keras.layers.Layer, given: Shape, made: Shape, more: Mapping[type, Uses]
-) -> float | Mapping[str, float] | None:
-    """Return how often each kernel of a layer is used in a call.
+@dataclasses.dataclass(frozen=True)
+class KernelAxes:
+    """The axes of a kernel, and the matrix that it is: `(in_dim, units)`.
 
     Args:
-        layer: built.
-        given: shape of its first input, batch axis included.
-        made: shape of its first output.
-        more: what is to be said of other classes, and of these instead.
+        inputs: axes that the layer sums over, in the order in which a row of inputs has them.
+        outputs: axes that number the outputs, in the order of the columns of the matrix.
+        groups: the layer multiplies as many groups of inputs by as many groups of columns.
+        depthwise: each input channel has columns of its own. Such a kernel is never pruned.
+        default: whether pruning and regularization select the kernel whatever its name is.
 
-    Returns:
-        A number of times, or one for each kernel that is used, by its name; `None` if the class of
-        the layer is not known.
+    Examples:
+        >>> from keras_sac import KernelAxes
+        >>> axes = KernelAxes(inputs=(0, 1, 2), outputs=(3,))  # of a Conv2D
+        >>> axes.to_matrix(np.zeros((3, 3, 8, 16))).shape
+        (72, 16)
     """
-    for known in (*more, *_TABLE):
-        if isinstance(layer, known):
-            return (more[known] if known in more else _TABLE[known])(layer, given, made)
-    if subspace_factors(layer) is not None:
-        return math.prod(made) / layer.learner.shape[-1]
-    return None
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    groups: int = 1
+    depthwise: bool = False
+    default: bool = True
+
+    @property
+    def input_axis(self) -> int:
+        """The axis of the input channels."""
+        return self.outputs[0] if self.depthwise else self.inputs[-1]
+
+    @property
+    def output_axis(self) -> int:
+        """The axis of the output channels."""
+        return self.outputs[-1]
+
+    def to_matrix(self, kernel: Any, xp: Any = np) -> Any:
+        """Return a kernel as a matrix `(in_dim, units)`; `xp` is NumPy or `keras.ops`."""
+        ordered = xp.transpose(kernel, (*self.inputs, *self.outputs))
+        return xp.reshape(ordered, (math.prod(kernel.shape[a] for a in self.inputs), -1))
+
+    def from_matrix(self, matrix: Any, shape: Shape, xp: Any = np) -> Any:
+        """Return a matrix `(in_dim, units)` as a kernel of `shape`: the inverse of `to_matrix`."""
+        axes = (*self.inputs, *self.outputs)
+        ordered = xp.reshape(matrix, tuple(shape[axis] for axis in axes))
+        return xp.transpose(ordered, [axes.index(axis) for axis in range(len(axes))])
 
 
-def subspace_factors(layer: Any) -> tuple[Any, Any] | None:
-    """Return basis and learner of a layer with `kernel = basis @ learner`, else `None`."""
-    basis, learner = getattr(layer, "basis", None), getattr(layer, "learner", None)
-    if not all(isinstance(each, keras.Variable) for each in (basis, learner)):
+class LayerKind:
+    """What keras_sac knows about a class of layers.
+
+    A subclass describes the kernels and how often a call uses them; the other methods have
+    defaults. Register an instance for a class with `register_layer`; it holds for subclasses of
+    that class too.
+
+    Examples:
+        >>> from keras_sac import KernelAxes, LayerKind
+        >>> class MixingKind(LayerKind):
+        ...     def kernels(self, layer):
+        ...         return {"mixing": KernelAxes(inputs=(0,), outputs=(1,))}
+        ...     def uses(self, layer, input_shape, output_shape):
+        ...         return input_shape[0]
+        >>> list(MixingKind().kernels(None))
+        ['mixing']
+    """
+
+    def kernels(self, layer: Any) -> dict[str, KernelAxes]:
+        """Return the axes of each kernel, by the name of its variable; built layers only."""
+        return {}
+
+    def uses(
+        self, layer: Any, input_shape: Shape, output_shape: Shape
+    ) -> float | Mapping[str, float]:
+        """Return how often one call multiplies by each kernel.
+
+        Args:
+            layer: built.
+            input_shape: of the first input, batch axis included.
+            output_shape: of the first output, batch axis included.
+
+        Returns:
+            One number for all kernels, or one for each kernel that is used, by its name.
+        """
+        return 0
+
+    def multiplied(self, layer: Any) -> dict[str, Any]:
+        """Return the arrays that a call multiplies by, by the names in `uses`."""
+        kernels = {v.name: v for v in layer.weights if v.name in self.kernels(layer)}
+        if kernels and (layer.quantization_mode or getattr(layer, "lora_enabled", False)):
+            # Stored packed, with scales, or with adapters; the property is what is multiplied.
+            return {"kernel": layer.kernel} if hasattr(layer, "kernel") else kernels
+        return kernels
+
+    def products_of_inputs(self, layer: Any, arguments: tuple[Any, Any]) -> int:
+        """Return the multiplications of inputs by inputs in a call, as attention has them.
+
+        Args:
+            layer: built.
+            arguments: of the call, positional and by name.
+        """
+        return 0
+
+    def rows(self, layer: Any, inputs: np.ndarray) -> np.ndarray | None:
+        """Return the inputs as rows, so that `rows @ matrix` is the product with the kernel.
+
+        Args:
+            layer: its kernel may not be built yet.
+            inputs: a batch, as the layer takes it.
+
+        Returns:
+            `(rows, in_dim)`; `(groups, rows, in_dim)` for a kernel in groups; `None` if the layer
+            does not multiply rows of its inputs.
+        """
         return None
-    return basis, learner
+
+    def why_not_one_product(self, layer: Any) -> str | None:
+        """Return why the layer is more than one matrix product at each position, else `None`."""
+        return "not a Dense, an EinsumDense or a 1x1 convolution"
 
 
-def products_without_kernel(layer: Any, arguments: Any) -> int:
-    """Return the multiplications of two inputs in a call: the scores of attention, and its means.
+_KINDS: dict[type, LayerKind] = {}
 
-    `batch heads T S (key_dim + value_dim)` for `T` queries that look at `S` values.
+
+def register_layer(layer_class: type, kind: LayerKind) -> None:
+    """Tell keras_sac about a class of layers: its kernels, and how often a call uses them.
+
+    `footprint` then counts its operations, and pruning, regularization and reports know its
+    kernels. An entry holds for subclasses as well; the nearest class decides.
 
     Args:
-        layer: any.
-        arguments: of the call, positional and by name.
+        layer_class: subclass of `keras.layers.Layer`. An entry that exists is replaced.
+        kind: describes it.
+
+    Raises:
+        ValueError: if `layer_class` is no class of layers, or `kind` no instance of `LayerKind`.
+
+    Examples:
+        >>> import keras
+        >>> from keras_sac import KernelAxes, LayerKind, register_layer
+        >>> class Mixing(keras.layers.Layer):
+        ...     def build(self, input_shape):
+        ...         self.mixing = self.add_weight((input_shape[-1], 4), name="mixing")
+        ...     def call(self, inputs):
+        ...         return keras.ops.matmul(inputs, self.mixing)
+        >>> class MixingKind(LayerKind):
+        ...     def kernels(self, layer):
+        ...         return {"mixing": KernelAxes(inputs=(0,), outputs=(1,))}
+        ...     def uses(self, layer, input_shape, output_shape):
+        ...         return input_shape[0]
+        >>> register_layer(Mixing, MixingKind())
     """
-    args, kwargs = arguments
-    if isinstance(layer, _LAYERS.Attention):
-        query, value, *key = args[0] if args else kwargs["inputs"]
-        # The scores of this mode are sums.
-        scored = 0 if layer.score_mode == "concat" else (*key, value)[0].shape[-1]
-        return math.prod(query.shape[:-1]) * value.shape[1] * (scored + value.shape[-1])
-    if isinstance(layer, _LAYERS.MultiHeadAttention):
-        axes, widths = layer.attention_axes, layer.num_heads * (layer.key_dim + layer.value_dim)
-    elif isinstance(layer, _LAYERS.GroupQueryAttention):
-        axes, widths = (1,), 2 * layer.num_query_heads * layer.head_dim
-    else:
-        return 0
-    named = dict(zip(("query", "value"), args, strict=False)) | kwargs
-    query, value = tuple(named["query"].shape), tuple(named["value"].shape)
-    return math.prod(query[:-1]) * math.prod(value[axis] for axis in axes) * widths
+    if not isinstance(layer_class, type) or not issubclass(layer_class, keras.layers.Layer):
+        raise ValueError(
+            f"`layer_class` must be a subclass of `keras.layers.Layer`. Received: {layer_class!r}"
+        )
+    if not isinstance(kind, LayerKind):
+        raise ValueError(
+            f"`kind` must be an instance of a subclass of `keras_sac.LayerKind`. Received: {kind!r}"
+        )
+    _KINDS[layer_class] = kind
 
 
-def _dense(layer: Any, given: Shape, made: Shape) -> float:
-    return math.prod(given[:-1])
+def kind_of(layer: Any) -> LayerKind | None:
+    """Return what the table says about a layer, or a class; `None` if it does not know the class."""
+    layer_class = layer if isinstance(layer, type) else type(layer)
+    return next((_KINDS[each] for each in layer_class.__mro__ if each in _KINDS), None)
 
 
-def _einsum(layer: Any, given: Shape, made: Shape) -> float:
-    inputs, kernel = layer.equation.split("->")[0].replace(" ", "").split(",")
-    letters = inputs.replace("...", "")
-    elided = len(given) - len(letters)
-    start = elided if inputs.startswith("...") else 0
-    sizes = list(given[start : start + len(letters)])
-    rest = math.prod(given) // max(1, math.prod(sizes)) if elided else 1
-    kept = (size for letter, size in zip(letters, sizes, strict=True) if letter not in kernel)
-    return rest * math.prod(kept)
-
-
-def _convolution(layer: Any, given: Shape, made: Shape) -> float:
-    return math.prod(made) / made[_channels(layer)]
-
-
-def _transposed(layer: Any, given: Shape, made: Shape) -> float:
-    return math.prod(given) / given[_channels(layer)]
-
-
-def _recurrent(layer: Any, given: Shape, made: Shape) -> float:
-    return given[0] * given[1]
-
-
-def _recurrent_convolution(layer: Any, given: Shape, made: Shape) -> float:
-    # As many positions for the state as for the input; the axis of the steps may be gone.
-    grid = made[-1 - len(layer.kernel_size) :]
-    channels = -1 if layer.data_format == "channels_last" else 0
-    return given[0] * given[1] * math.prod(grid) / grid[channels]
-
-
-def _either_way(layer: Any, given: Shape, made: Shape) -> float | Mapping[str, float]:
-    if len(made) != len(given):
-        return 0
-    name = "embeddings" if layer.tie_weights else "reverse_embeddings"
-    return {name: math.prod(given[:-1])}
-
-
-def _nothing(layer: Any, given: Shape, made: Shape) -> float:
-    return 0
-
-
-def _channels(layer: Any) -> int:
-    return -1 if layer.data_format == "channels_last" else 1
-
-
-_TABLE: dict[type, Uses] = {
-    _LAYERS.Dense: _dense,
-    _LAYERS.EinsumDense: _einsum,
-    **dict.fromkeys(
-        (_LAYERS.Conv1DTranspose, _LAYERS.Conv2DTranspose, _LAYERS.Conv3DTranspose), _transposed
-    ),
-    **dict.fromkeys(
-        (
-            *(_LAYERS.Conv1D, _LAYERS.Conv2D, _LAYERS.Conv3D),
-            *(_LAYERS.DepthwiseConv1D, _LAYERS.DepthwiseConv2D),
-            *(_LAYERS.SeparableConv1D, _LAYERS.SeparableConv2D),
-        ),
-        _convolution,
-    ),
-    **dict.fromkeys((_LAYERS.SimpleRNN, _LAYERS.LSTM, _LAYERS.GRU), _recurrent),
-    **dict.fromkeys((_LAYERS.SimpleRNNCell, _LAYERS.LSTMCell, _LAYERS.GRUCell), _dense),
-    **dict.fromkeys(
-        (_LAYERS.ConvLSTM1D, _LAYERS.ConvLSTM2D, _LAYERS.ConvLSTM3D), _recurrent_convolution
-    ),
-    _LAYERS.ReversibleEmbedding: _either_way,
-    # A row is looked up.
-    _LAYERS.Embedding: _nothing,
-    **dict.fromkeys(_ELEMENTWISE, _nothing),
-}
+def why_not_one_product(layer: Any) -> str | None:
+    """Return why another product cannot take the place of a layer, `None` if one can."""
+    if layer.quantization_mode is not None:
+        return "it is quantized"
+    # A subclass may do more than its class does.
+    kind = _KINDS.get(type(layer), LayerKind())
+    return kind.why_not_one_product(layer)

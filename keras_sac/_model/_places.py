@@ -1,4 +1,4 @@
-"""Where a variable stands among those of an optimizer, so that a file can name it."""
+"""The place of a variable among those of an optimizer, by which a file names it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 from keras_sac._model._kernels import Kernel
 
 
-def place(index: int, path: str, shape: Sequence[int]) -> list[Any]:
-    """Return what a file keeps of a variable: position, path and shape."""
-    return [int(index), path, [int(extent) for extent in shape]]
+def places_of(kernels: Sequence[Kernel]) -> list[list[Any]]:
+    """Return how a file stores some variables: position, path and shape of each."""
+    return [[kernel.index, kernel.path, list(kernel.shape)] for kernel in kernels]
 
 
-def found(places: Sequence[Sequence[Any]], kernels: Sequence[Kernel]) -> set[int]:
+def restored(places: Sequence[Sequence[Any]], kernels: Sequence[Kernel]) -> set[int]:
     """Return the indices of the kernels at some places; a place may be gone.
 
-    Neither the path nor the position is certain: Keras leaves out the name of a model where it
-    loads one and numbers the layers of a copy anew; thawing a basis moves the positions.
+    Neither path nor position is certain: Keras leaves out the name of a model when it loads one
+    and numbers the layers of a copy anew, and unfreezing a basis moves the positions.
 
     Args:
-        places: what `place` returned, for the model that was saved.
+        places: what `places_of` returned for the saved model.
         kernels: of the model at hand.
     """
     by_path = {kernel.path: kernel for kernel in kernels}
@@ -39,5 +39,5 @@ def found(places: Sequence[Sequence[Any]], kernels: Sequence[Kernel]) -> set[int
 
 
 def is_path(saved: str, path: str) -> bool:
-    """Return whether two paths are the same but for the name of a model in front."""
+    """Return whether two paths are equal up to the name of a model in front."""
     return saved == path or saved.endswith(f"/{path}") or path.endswith(f"/{saved}")

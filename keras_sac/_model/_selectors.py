@@ -1,26 +1,49 @@
-"""The ways to name variables: a layer, a variable, a regular expression, a callable, a place."""
+"""What the `targets=` argument accepts, and how a text among the targets is read.
 
+A text is the name of a layer (or of a nested model) if there is one; otherwise it is a regular
+expression that is searched for in paths.
+"""
+
+import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 
-from keras_sac._model._kernels import Kernel
-from keras_sac._model._places import is_path
-
-# A dictionary is what a file keeps of the others.
+# A dictionary is how a file stores one of the others.
 Selector = keras.layers.Layer | keras.Variable | str | Callable[[keras.Variable], bool] | dict
+_ACCEPTED = (
+    "a layer, a model, a variable, the name of a layer, a regular expression on the path, a "
+    "callable from a variable to a boolean, or a list of those"
+)
+_MOST_NAMED = 20
 
 
-def check_selector(selector: Any, refused: tuple[type, ...]) -> None:
-    """Raise `ValueError` if it is no selector; `refused` are callables that are none either."""
+def as_list(targets: Any) -> list[Any]:
+    """Return `targets=` as a list with at least one entry.
+
+    Raises:
+        ValueError: if the list is empty.
+    """
+    found = list(targets) if isinstance(targets, list | tuple) else [targets]
+    if not found:
+        raise ValueError(
+            f"`targets` must be {_ACCEPTED}. Received an empty list. Leave `targets` out to select "
+            "everything that is selected by default."
+        )
+    return found
+
+
+def check_selector(selector: Any, refused: tuple[type, ...] = (type,)) -> None:
+    """Raise `ValueError` if this is no selector; `refused` are callables that are none."""
     if isinstance(selector, str):
         try:
             re.compile(selector)
         except re.error as error:
             raise ValueError(
-                f"A target given as text is a regular expression. Received: {selector!r} ({error})"
+                "A text in `targets` must be the name of a layer or a regular expression. "
+                f"Received: {selector!r} ({error})"
             ) from error
         return
     known = isinstance(selector, keras.layers.Layer | keras.Variable) or (
@@ -28,38 +51,81 @@ def check_selector(selector: Any, refused: tuple[type, ...]) -> None:
         and len(selector) == 1
         and set(selector) <= {"layer", "variable", "places"}
     )
-    function = callable(selector) and not isinstance(selector, refused)
-    if not known and not function:
+    if not known and not (callable(selector) and not isinstance(selector, refused)):
         raise ValueError(
-            "A target is a layer, a variable, a regular expression on the path, a callable, or a "
-            f"list of those. Received: {selector!r} of type {type(selector).__name__}"
+            f"`targets` must be {_ACCEPTED}. Received: {selector!r} of type "
+            f"{type(selector).__name__}"
         )
 
 
-def picks(selector: Any, variable: keras.Variable, kernel: Kernel) -> bool:
-    """Return whether a selector names the variable; places are looked up elsewhere."""
-    if isinstance(selector, keras.Variable):
-        return selector is variable
-    if isinstance(selector, dict) and "variable" in selector:
-        return is_path(selector["variable"], kernel.path)
-    if kernel.unsuited or (isinstance(selector, dict) and "places" in selector):
-        return False
-    if isinstance(selector, keras.layers.Layer):
-        return any(own is variable for own in selector.variables)
-    if isinstance(selector, dict):
-        return any(is_path(saved, kernel.path) for saved in selector["layer"])
-    if isinstance(selector, str):
-        return re.search(selector, kernel.path) is not None
-    return bool(selector(variable))
+def matching_paths(text: str, paths: Sequence[str], layers: Sequence[str]) -> list[bool]:
+    """Return which paths a text in `targets` selects.
+
+    Args:
+        text: the name of a layer, or a regular expression.
+        paths: of variables or layers, which the regular expression is searched in.
+        layers: the path of the layer that each belongs to. Two equal entries of `paths` belong to
+            two layers of the same name.
+
+    Raises:
+        ValueError: if two layers have the name.
+    """
+    holders = [_holder(text, layer) for layer in layers]
+    named = {holder for holder in holders if holder is not None}
+    if not named:
+        return [re.search(text, path) is not None for path in paths]
+    chosen = [path for path, holder in zip(paths, holders, strict=True) if holder is not None]
+    if len(named) > 1 or len(set(chosen)) < len(chosen):
+        raise ValueError(
+            f"Several layers have the name {text!r} in `targets`: "
+            f"{', '.join(sorted(set(chosen)))}. Pass the layers themselves, or a regular "
+            f"expression that is no name, such as {_pattern(text, named)!r}."
+        )
+    return [holder is not None for holder in holders]
 
 
-def portable(selector: Any) -> Any:
-    """Return what a file keeps of a selector that has picked nothing yet."""
-    if isinstance(selector, keras.Variable):
-        return {"variable": selector.path}
+def _holder(name: str, layer: str) -> str | None:
+    """Return the part of a layer's path up to a layer of that name, `None` without one."""
+    parts = layer.split("/")
+    if name not in parts:
+        return None
+    return "/".join(parts[: parts.index(name) + 1])
+
+
+def _pattern(name: str, holders: Iterable[str]) -> str:
+    longest = max(sorted(holders), key=len)
+    return f"{longest}/" if longest != name else f"(^|/){name}/"
+
+
+def no_match(targets: Sequence[Any], candidates: dict[str, str], purpose: str) -> ValueError:
+    """Return the error for targets that select nothing.
+
+    Args:
+        targets: the selectors, as the user wrote them.
+        candidates: path -> why it was not selected, or `""`.
+        purpose: completes "nothing that can be ...": `"pruned"`.
+    """
+    names = {part for path in candidates for part in (path, *path.split("/"))}
+    near = [
+        name
+        for each in targets
+        if isinstance(each, str)
+        for name in difflib.get_close_matches(each, sorted(names), n=3)
+    ]
+    hint = f" Did you mean {' or '.join(map(repr, dict.fromkeys(near)))}?" if near else ""
+    listed = [f"{path}: {why}" if why else path for path, why in candidates.items()]
+    more = len(listed) - _MOST_NAMED
+    rest = f"; and {more} more" if more > 0 else ""
+    return ValueError(
+        f"`targets` match nothing that can be {purpose}. Received: targets="
+        f"{[_shown(each) for each in targets]}.{hint} Available: "
+        f"{'; '.join(listed[:_MOST_NAMED]) or 'nothing'}{rest}."
+    )
+
+
+def _shown(selector: Any) -> str:
     if isinstance(selector, keras.layers.Layer):
-        # Not the path of the layer: a variable of a nested layer need not begin with it.
-        return {"layer": [variable.path for variable in selector.variables]}
-    if isinstance(selector, str | dict):
-        return selector
-    return keras.saving.serialize_keras_object(selector)
+        return f"<{type(selector).__name__} {selector.name}>"
+    if isinstance(selector, keras.Variable):
+        return f"<Variable {selector.path}>"
+    return selector if isinstance(selector, str) else getattr(selector, "__name__", repr(selector))

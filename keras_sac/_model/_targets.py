@@ -1,97 +1,167 @@
-"""The choice among the variables of an optimizer, with a reason for each that is left out."""
+"""Resolve the `targets=` argument to variables, with a reason for each that is left out."""
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import keras
 import numpy as np
 
 from keras_sac._model._kernels import Kernel, describe
-from keras_sac._model._selection import Selection
+from keras_sac._model._places import is_path, places_of, restored
+from keras_sac._model._selectors import (
+    Selector,
+    as_list,
+    check_selector,
+    matching_paths,
+    no_match,
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_sac")
+class Selection:
+    """Some of the variables of a model.
+
+    Args:
+        select: a layer or model, a variable, the name of a layer, a regular expression that is
+            searched for in `variable.path`, a callable from a variable to a boolean, or a list of
+            those. Biases, scales of normalizations and depthwise kernels are left out unless the
+            variable itself is given.
+
+    Raises:
+        ValueError: if `select` is none of these, or an empty list.
+    """
+
+    # Callables that are no functions of a variable.
+    refused: ClassVar[tuple[type, ...]] = (type,)
+
+    def __init__(self, select: Selector | Sequence[Selector]):
+        selectors = tuple(as_list(select))
+        for selector in selectors:
+            check_selector(selector, self.refused)
+        self.selectors = selectors
+        self._selected: set[int] = set()
+        self._places: list[list[Any]] = []
+
+    @classmethod
+    def is_one(cls, target: Any) -> bool:
+        """Return whether a target is of this kind already."""
+        # Where plain selections are expected, one with a schedule of its own is a mistake.
+        return type(target) is Selection if cls is Selection else isinstance(target, cls)
+
+    def resolve(self, kernels: Sequence[Kernel]) -> set[int]:
+        """Return the indices of the variables that this selects.
+
+        Raises:
+            ValueError: if a name among the selectors belongs to two layers.
+        """
+        self._selected = set().union(*(_selected(each, kernels) for each in self.selectors))
+        return self._selected
+
+    def remember(self, kernels: Sequence[Kernel]) -> None:
+        """Remember the variables that this selected and no selection before it did."""
+        self._places = places_of(kernels)
+
+    def layers(self) -> list[keras.layers.Layer]:
+        """Return the layers among the selectors."""
+        return [s for s in self.selectors if isinstance(s, keras.layers.Layer)]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor; selected variables by their place."""
+        if self._places and not all(isinstance(selector, str) for selector in self.selectors):
+            # Not the function: its choice is certain, and a lambda would not load safely.
+            return {"select": [{"places": self._places}]}
+        return {"select": [_portable(selector) for selector in self.selectors]}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Selection":
+        """Make a selection from what `get_config` returned; other arguments may be serialized."""
+        restore = keras.saving.deserialize_keras_object
+        select = [
+            restore(s) if isinstance(s, dict) and "class_name" in s else s for s in config["select"]
+        ]
+        rest = {name: restore(value) for name, value in config.items() if name != "select"}
+        return cls(select, **rest)
+
 
 Kind = TypeVar("Kind", bound=Selection)
 
 
-@dataclasses.dataclass(frozen=True)
-class Picked(Generic[Kind]):
-    """A variable that is chosen.
-
-    Attributes:
-        variable: it.
-        kernel: what is known of it.
-        selection: by which it was picked; `None` if by default.
-    """
-
-    variable: keras.Variable
-    kernel: Kernel
-    selection: Kind | None
+def as_selections(targets: Any, kind: type[Kind]) -> tuple[Kind, ...] | None:
+    """Return `targets=` as selections of a kind; `None`, for all kernels, stays `None`."""
+    if targets is None or (isinstance(targets, tuple | list) and not targets):
+        return None if targets is None else tuple(as_list(targets))
+    if isinstance(targets, list | tuple):
+        return tuple(t if kind.is_one(t) else kind(t) for t in targets)
+    return (targets if kind.is_one(targets) else kind(targets),)
 
 
-def pick(
+def select_kernels(
     variables: Sequence[keras.Variable],
     selections: Sequence[Kind] | None,
     layers: Sequence[keras.layers.Layer] = (),
     *,
-    done: str,
-) -> tuple[list[Picked[Kind]], dict[str, str]]:
-    """Decide about each variable; of several selections that pick it the first counts.
+    purpose: str,
+) -> tuple[list[tuple[Kernel, Kind | None]], dict[str, str]]:
+    """Decide about each variable; of several selections that select it the first counts.
 
     Args:
-        variables: the trainable variables of a model.
-        selections: what is chosen; `None` for all kernels.
-        layers: layers that hold the variables, where they are known; those among the selectors are.
-        done: what is done to those that are chosen, for the message: `"pruned"`.
+        variables: the variables of a model or an optimizer.
+        selections: what is selected; `None` for all kernels.
+        layers: layers that hold the variables, where they are known.
+        purpose: completes "nothing that can be ..." in the error: `"pruned"`.
 
     Returns:
-        What is chosen, in the order of the variables; and the reason for each other path.
+        The selected kernels in the order of the variables, each with its selection (`None` by
+        default); and the reason for each path that is left out.
 
     Raises:
-        ValueError: if a selection picks nothing.
+        ValueError: if a selection selects nothing, or a name is ambiguous.
     """
     named = [layer for selection in selections or () for layer in selection.layers()]
     kernels = describe(variables, [*layers, *named])
+    owner: dict[int, Kind | None] = {}
+    if selections is None:
+        owner = {kernel.index: None for kernel in kernels if kernel.skip_reason is None}
     for selection in selections or ():
-        selection.meet(kernels)
-    chosen: list[Picked[Kind]] = []
-    skipped: dict[str, str] = {}
-    for variable, kernel in zip(variables, kernels, strict=True):
-        if selections is None:
-            selection, reason = None, kernel.obstacle
-        else:
-            selection = next((s for s in selections if s.picks(variable, kernel)), None)
-            reason = None if selection else kernel.obstacle or "not among the targets"
-        if reason is not None:
-            skipped[kernel.path] = reason
-            continue
-        if selection is not None:
-            selection.take(kernel)
-        chosen.append(Picked(variable, kernel, selection))
-    used = {id(picked.selection) for picked in chosen}
+        found = selection.resolve(kernels) - owner.keys()
+        owner.update(dict.fromkeys(found, selection))
+        selection.remember([kernel for kernel in kernels if kernel.index in found])
+    default = None if selections is None else "not among the targets"
+    skipped = {
+        kernel.path: kernel.skip_reason or default or ""
+        for kernel in kernels
+        if kernel.index not in owner
+    }
+    used = {id(selection) for selection in owner.values()}
     unused = [selection for selection in selections or () if id(selection) not in used]
-    if unused or not chosen:
-        raise ValueError(_nothing_matched(unused, kernels, skipped, done))
-    return chosen, skipped
+    if unused or not owner:
+        why = {k.path: skipped.get(k.path, "selected by another target") for k in kernels}
+        listed = {f"{k.path} {k.shape}": why[k.path] for k in kernels}
+        if selections is None:
+            seen = "; ".join(f"{name}: {reason}" for name, reason in listed.items())
+            raise ValueError(f"Nothing can be {purpose}. Received the variables: {seen or 'none'}")
+        raise no_match([s for each in unused for s in each.selectors], listed, purpose)
+    return [(kernel, owner[kernel.index]) for kernel in kernels if kernel.index in owner], skipped
 
 
-def rows(
+def report_rows(
     variables: Sequence[keras.Variable],
     skipped: dict[str, str],
     details: dict[int, dict[str, str]],
     *,
-    done: str,
+    purpose: str,
 ) -> list[dict[str, Any]]:
     """Return one row of a report for each variable.
 
     Args:
-        variables: all that were looked at.
+        variables: all that were considered.
         skipped: why each path was left out.
-        details: what more is known of those that are chosen, by their `id`; the same columns.
-        done: the column that says whether a variable is chosen.
+        details: further columns of the selected variables, by their `id`.
+        purpose: name of the column that says whether a variable is selected.
 
     Returns:
-        Rows of `path`, `shape`, `weights`, `done`, `reason`, the details (empty text for those
-        that were left out), and `sparsity`, the share of zeros now.
+        Rows of `path`, `shape`, `weights`, `purpose`, `reason`, the details (empty text for
+        variables that were left out), and `sparsity`, the fraction of zeros now.
     """
     empty = {name: "" for detail in details.values() for name in detail}
     found = []
@@ -103,7 +173,7 @@ def rows(
                 "path": variable.path,
                 "shape": tuple(int(extent) for extent in variable.shape),
                 "weights": values.size,
-                done: detail is not None,
+                purpose: detail is not None,
                 "reason": skipped[variable.path] if detail is None else "",
                 **(empty if detail is None else detail),
                 "sparsity": 1.0 - np.count_nonzero(values) / values.size,
@@ -112,17 +182,34 @@ def rows(
     return found
 
 
-def _nothing_matched(
-    unused: Sequence[Selection], kernels: list[Kernel], skipped: dict[str, str], done: str
-) -> str:
-    what = (
-        f"`targets` match nothing that can be {done}: {[s.selectors for s in unused]}."
-        if unused
-        else f"Nothing can be {done}."
-    )
-    seen = "; ".join(
-        f"{k.path} {k.shape}: {skipped.get(k.path, 'picked by another target')}" for k in kernels
-    )
-    return (
-        f"{what} Received the variables: {seen}. To choose a variable all the same, name it itself."
-    )
+def _selected(selector: Any, kernels: Sequence[Kernel]) -> set[int]:
+    if isinstance(selector, keras.Variable):
+        return {k.index for k in kernels if k.variable is selector}
+    if isinstance(selector, dict) and "places" in selector:
+        return restored(selector["places"], kernels)
+    if isinstance(selector, dict) and "variable" in selector:
+        return {k.index for k in kernels if is_path(selector["variable"], k.path)}
+    allowed = [kernel for kernel in kernels if not kernel.never]
+    if isinstance(selector, str):
+        paths = [kernel.path for kernel in allowed]
+        matches = matching_paths(selector, paths, [path.rpartition("/")[0] for path in paths])
+    elif isinstance(selector, keras.layers.Layer):
+        own = {id(variable) for variable in selector.variables}
+        matches = [id(kernel.variable) in own for kernel in allowed]
+    elif isinstance(selector, dict):
+        matches = [any(is_path(path, k.path) for path in selector["layer"]) for k in allowed]
+    else:
+        matches = [bool(selector(kernel.variable)) for kernel in allowed]
+    return {kernel.index for kernel, match in zip(allowed, matches, strict=True) if match}
+
+
+def _portable(selector: Any) -> Any:
+    """Return how a file stores a selector that has selected nothing yet."""
+    if isinstance(selector, keras.Variable):
+        return {"variable": selector.path}
+    if isinstance(selector, keras.layers.Layer):
+        # Not the path of the layer: a variable of a nested layer need not begin with it.
+        return {"layer": [variable.path for variable in selector.variables]}
+    if isinstance(selector, str | dict):
+        return selector
+    return keras.saving.serialize_keras_object(selector)

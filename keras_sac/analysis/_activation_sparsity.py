@@ -1,4 +1,4 @@
-"""How many zeros the layers of a model put out."""
+"""Count the zeros in the activations of a model."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def activation_sparsity(model: keras.Model, x: Any, *, batch_size: int = 256) -> "pd.DataFrame":
-    """Count the exact zeros in what each layer puts out on some data.
+def activation_sparsity(model: keras.Model, data: Any, *, batch_size: int = 256) -> "pd.DataFrame":
+    """Count the exact zeros in the outputs of each layer on some data.
 
     `sparsity = zeros / activations`
 
@@ -29,27 +29,26 @@ def activation_sparsity(model: keras.Model, x: Any, *, batch_size: int = 256) ->
 
     Args:
         model: built; of any kind.
-        x: inputs, as for `predict`: an array, a list, tuple or dict of arrays, or an iterable of
+        data: inputs, as for `predict`: an array, a list, tuple or dict of arrays, or an iterable of
             batches (`tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset`).
         batch_size: samples that are computed at a time, at least 1; an iterable has its own.
 
     Returns:
-        One row for each layer in the order in which they first put out something, and a last one,
-        `total`: `layer` (the name, below nested models with their names before it), `type`,
-        `activations` (numbers that it puts out for a sample), `zeros` (of these, mean over the
-        samples), `sparsity` (between 0 and 1). Where a backend compiles the call of a layer by
+        One row for each layer in the order of their first output: `layer` (its path in the model),
+        `type`, `activations` (numbers in the output for one sample), `zeros` (of these, mean over
+        the samples), `sparsity` (between 0 and 1). Where a backend compiles the call of a layer by
         itself (`keras.RematScope` or `keras.ops.scan` on JAX), its counts are NaN and missing in
-        the total.
+        the total. `attrs["total"]` is a dict with the last three columns of all layers together.
 
     Raises:
-        ValueError: if the model is not built, or `x` has no samples or is no data.
+        ValueError: if the model is not built, or `data` has no samples or cannot be read.
 
     Examples:
         >>> layers = [keras.Input((2,)), keras.layers.ReLU(), keras.layers.Dense(1)]
         >>> x = np.array([[1.0, -1.0], [-1.0, -1.0]])
         >>> table = activation_sparsity(keras.Sequential(layers), x)
         >>> table["type"].tolist(), table["zeros"].tolist()[:1], table["sparsity"].tolist()[:1]
-        (['ReLU', 'Dense', ''], [1.5], [0.75])
+        (['ReLU', 'Dense'], [1.5], [0.75])
     """
     check_model(model)
     batch_size = integer("batch_size", batch_size, least=1)
@@ -67,7 +66,7 @@ def activation_sparsity(model: keras.Model, x: Any, *, batch_size: int = 256) ->
 
     samples = 0
     with watched_calls(model, see):
-        for inputs, size in input_batches(x, batch_size):
+        for inputs, size in input_batches(data, batch_size):
             model(inputs, training=False)
             samples += size
     return _table(list(counts.values()), samples)
@@ -95,8 +94,11 @@ class _Count:
 
 def _table(counts: list[_Count], samples: int) -> "pd.DataFrame":
     seen = [count for count in counts if count.seen]
-    total = _Count("total", "", sum(c.numbers for c in seen), sum(c.zeros for c in seen))
-    return table([_row(count, samples) for count in (*counts, total)])
+    total = _Count("", "", sum(c.numbers for c in seen), sum(c.zeros for c in seen))
+    numbers = ("activations", "zeros", "sparsity")
+    totals = {name: _row(total, samples)[name] for name in numbers}
+    rows = [_row(count, samples) for count in counts]
+    return table(rows, ["layer", "type", *numbers], totals)
 
 
 def _row(count: _Count, samples: int) -> dict[str, Any]:

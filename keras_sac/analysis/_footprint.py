@@ -3,16 +3,16 @@
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from keras_sac._model import check_model, layer_paths
+from keras_sac._model import check_model, layer_paths, own_weights
 from keras_sac._sparse_array import encoded_size, entropy_bound
 from keras_sac._table import table
-from keras_sac.analysis._macs import Macs, macs_of, own_weights
+from keras_sac.analysis._macs import Macs, macs_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,6 @@ def footprint(
     sample: Any = None,
     *,
     compression: bool = True,
-    macs: Mapping[type, Callable[..., float | Mapping[str, float]]] | None = None,
 ) -> "pd.DataFrame":
     """Count parameters, zeros, operations and bytes of a model, layer by layer.
 
@@ -48,16 +47,14 @@ def footprint(
         sample: inputs, an array `(samples, ...)` or a structure of arrays as the model takes it;
             needed where the model leaves an axis open.
         compression: `False` leaves `gzip_bytes` and `sparse_bytes` out, which take time.
-        macs: layer class -> function of a layer and the shapes of its first input and output, batch
-            axis included, that returns how often each of its kernels is used, or a dict of the
-            names of those that are and of how often.
 
     Returns:
-        One row for each layer with weights or operations, and a last one, `total`: `layer`, `type`,
-        `parameters`, `trainable`, `nonzeros`, `sparsity`, `macs`, `effective_macs` (`<NA>` for
-        layers of classes that are not known, with a warning, and so for the total), `bytes` (of the
-        weights as they are), `gzip_bytes` (of these, level 9), `sparse_bytes` (in the file of
-        `save_sparse`), `bound_bytes`. Shared weights count where they come first.
+        One row for each layer with weights or operations: `layer`, `type`, `parameters`,
+        `trainable`, `nonzeros`, `sparsity`, `macs`, `effective_macs` (`<NA>` for layers of unknown
+        classes, with a warning), `bytes` (of the weights as they are), `gzip_bytes` (of these,
+        level 9), `sparse_bytes` (in the file of `save_sparse`), `bound_bytes`. Shared weights count
+        where they come first. `attrs["total"]` is a dict with the totals of the columns (`None`
+        for operations that are not known).
 
     Raises:
         ValueError: if the model is not built.
@@ -75,13 +72,14 @@ def footprint(
     """
     check_model(model)
     try:
-        operations = macs_of(model, sample, macs)
+        operations = macs_of(model, sample)
     except ValueError as error:
         if sample is not None:
             raise
         warnings.warn(f"The operations are not counted. {error}", stacklevel=2)
         operations = None
-    rows, known = [], set()
+    rows: list[dict[str, Any]] = []
+    known: set[int] = set()
     for path, layer in layer_paths(model).items():
         weights = [each for each in own_weights(layer) if id(each) not in known]
         known |= {id(each) for each in weights}
@@ -100,8 +98,8 @@ def footprint(
         unknown = [f"{row['layer']} ({row['type']})" for row in rows if row["macs"] is None]
         if unknown:
             warnings.warn(
-                f"The operations of {', '.join(unknown)} are not known. Say how often a kernel is "
-                "used: `macs={LayerClass: lambda layer, input_shape, output_shape: ...}`.",
+                f"The operations of {', '.join(unknown)} are not known. Describe their classes by "
+                "`keras_sac.register_layer(LayerClass, kind)`.",
                 stacklevel=2,
             )
     return _with_total(rows, compression)
@@ -136,10 +134,10 @@ def compare(
         received = type(models).__name__ if models else "none"
         raise ValueError(f"`models` must be a dict of names and models. Received {received}.")
     rows = [
-        {"model": name, **footprint(model, sample, **options).iloc[-1].to_dict()}
+        {"model": name, **footprint(model, sample, **options).attrs["total"]}
         for name, model in models.items()
     ]
-    found = table(rows).set_index("model").drop(columns=["layer", "type"])
+    found = table(rows).set_index("model")
     for column in [c for c in found.columns if c != "sparsity"]:
         found[f"{column}_ratio"] = found[column].astype("Float64") / found[column].iloc[0]
     return found
@@ -169,16 +167,20 @@ def _of_weights(weights: list[keras.Variable], compression: bool) -> dict[str, A
 
 
 def _with_total(rows: list[dict[str, Any]], compression: bool) -> "pd.DataFrame":
-    total: dict[str, Any] = {"layer": "total", "type": ""}
-    for name in (*_COUNTS, *_BYTES):
-        total[name] = sum(row[name] for row in rows)
+    total: dict[str, Any] = {name: sum(row[name] for row in rows) for name in (*_COUNTS, *_BYTES)}
     for name in _OPERATIONS:
         values = [row[name] for row in rows]
         total[name] = None if None in values else sum(values)
     kept = [*_BYTES] if compression else ["bytes", "bound_bytes"]
-    found = table([*rows, total])
-    found["sparsity"] = 1 - found["nonzeros"] / found["parameters"].where(found["parameters"] > 0)
-    found["bound_bytes"] = found["bound_bytes"].map(math.ceil)
+    for each in (*rows, total):
+        each["sparsity"] = (
+            1 - each["nonzeros"] / each["parameters"] if each["parameters"] else math.nan
+        )
+        each["bound_bytes"] = math.ceil(each["bound_bytes"])
+        for name in _OPERATIONS:
+            each[name] = None if each[name] is None else round(each[name])
+    numbers = [*_COUNTS, "sparsity", *_OPERATIONS, *kept]
+    found = table(rows, ["layer", "type", *numbers], {name: total[name] for name in numbers})
     for name in _OPERATIONS:
-        found[name] = found[name].astype("Float64").round().astype("Int64")
-    return found[["layer", "type", *_COUNTS, "sparsity", *_OPERATIONS, *kept]]
+        found[name] = found[name].astype("Int64")
+    return found

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sac._model import iterate, to_numpy
+from keras_sac._model import labelled_batches, to_numpy
 from keras_sac.bases._batch_sums import batch_mean, batch_sums
 from keras_sac.bases._class_labels import Merged, merge_classes, unique_labels
 from keras_sac.bases._linalg import symmetric_sum
@@ -276,6 +276,6 @@ def read_moments(
         raise ValueError(f"`verbose` must be 'auto', 0, 1 or 2; received {verbose!r}.")
     moments = Moments()
     progress = verbose != 0
-    for x, y in iterate(data, labels, batch_size=batch_size, progress=progress):
+    for x, y in labelled_batches(data, labels, batch_size=batch_size, progress=progress):
         moments.update(x, y if use_labels else None)
     return moments

@@ -10,7 +10,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sac._model import batch_of, describe, has_symbolic_inputs, noise, symbolic_inputs
+from keras_sac._model import (
+    all_layers,
+    batch_of,
+    describe,
+    has_symbolic_inputs,
+    noise,
+    symbolic_inputs,
+)
 from keras_sac._run import ChildError, engines, largest_difference, run
 from keras_sac.deployment._errors import ExportError
 
@@ -123,7 +130,7 @@ def _distance(
     model: keras.Model, expected: Sequence[np.ndarray], made: Sequence[np.ndarray]
 ) -> tuple[float, float]:
     """Return the largest difference of a number, and the one that is allowed."""
-    dtypes = {layer.compute_dtype for layer in model._flatten_layers()}
+    dtypes = {layer.compute_dtype for layer in all_layers(model)}
     relative = _HALF if dtypes & {"float16", "bfloat16"} else _SINGLE
     pairs = [largest_difference(*pair) for pair in zip(made, expected, strict=True)]
     scale = max([1.0, *(scale for _, scale in pairs)])
@@ -154,9 +161,9 @@ def _check_zeros(plain: keras.Model, constants: Sequence[Sequence[int]]) -> None
 def kernel_counts(model: keras.Model) -> list[tuple[int, int]]:
     """Return size and zeros of each kernel of a model."""
     counts = []
-    for weight, kernel in zip(model.weights, describe(model.weights, [model]), strict=True):
-        if kernel.obstacle is None:
-            values = keras.ops.convert_to_numpy(weight)
+    for kernel in describe(model.weights, [model]):
+        if kernel.skip_reason is None:
+            values = keras.ops.convert_to_numpy(kernel.variable)
             counts.append((values.size, values.size - int(np.count_nonzero(values))))
     return counts
 

@@ -6,6 +6,7 @@ import tempfile
 
 import keras
 
+from keras_sac._model import all_layers
 from keras_sac._run import ChildError, accelerator_name, run
 from keras_sac.deployment._errors import ExportError
 from keras_sac.deployment._writer import write
@@ -73,7 +74,6 @@ def _elsewhere(
 
 def _own_classes(model: keras.Model) -> list[str]:
     """Return the classes in a model that neither Keras nor this package has."""
-    # Keras has no public way to see the layers inside a composite layer.
-    classes = {type(layer) for layer in model._flatten_layers()}
+    classes = {type(layer) for layer in all_layers(model)}
     names = {f"{each.__module__}.{each.__qualname__}" for each in classes}
     return sorted(name for name in names if name.split(".")[0] not in {"keras", "keras_sac"})

@@ -6,6 +6,7 @@ from keras_sac.layers._precompute_projection import precompute_projection
 from keras_sac.layers._sac_conv import SACConv1D, SACConv2D, SACConv3D
 from keras_sac.layers._sac_dense import SACDense
 from keras_sac.layers._sac_einsum_dense import SACEinsumDense
+from keras_sac.layers._subspace_kind import SubspaceKind as SubspaceKind
 from keras_sac.layers._subspace_layer import SubspaceLayer
 from keras_sac.layers._walk import sac_layers as sac_layers
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
-from keras_sac._model import iterate
+from keras_sac._model import labelled_batches
 from keras_sac.bases import Basis, Moments, with_statistics
 from keras_sac.layers import _basis_source
 
@@ -23,7 +23,7 @@ def basis_of_inputs(
     moments = Moments()
     with_labels = layer.kind.startswith("lda")
     shape: tuple[int, ...] = ()
-    for x, y in iterate(data, labels, batch_size=batch_size, progress=progress):
+    for x, y in labelled_batches(data, labels, batch_size=batch_size, progress=progress):
         if x.ndim < 2:
             raise ValueError(
                 f"{layer.name!r} is adapted to batches of inputs, (batch, ..., features); received "

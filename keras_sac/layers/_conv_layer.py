@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sac._model import extract_patches
+from keras_sac._model import kind_of
 from keras_sac.layers._product_order import factored_is_cheaper
 from keras_sac.layers._subspace_layer import SubspaceLayer
 
@@ -95,10 +95,7 @@ class SACConv(SubspaceLayer):
                 f"{self.name!r} takes inputs with {len(self.kernel_size) + 2} axes (batch, space, "
                 f"channels); received a batch of shape {inputs.shape}."
             )
-        images = np.moveaxis(inputs, self._channel_axis, -1)
-        return extract_patches(
-            images, self.kernel_size, self.strides, self.dilation_rate, self.padding
-        )
+        return kind_of(self._stock).rows(self, inputs)
 
     def _samples_at_once(self, inputs: np.ndarray) -> int:
         # Each entry is in as many patches as a kernel has taps.

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_sac._model import all_layers
 from keras_sac.layers._subspace_layer import SubspaceLayer
 
 
@@ -114,8 +115,7 @@ def check_fixed(operation: Any, layer: SubspaceLayer) -> None:
     # Functions of `keras.ops` in the graph have no state.
     if not isinstance(operation, keras.layers.Layer):
         return
-    # Keras has no public way to see the layers inside a composite layer.
-    for each in operation._flatten_layers():
+    for each in all_layers(operation):
         reason = _why_not_fixed(each)
         if reason:
             raise ValueError(

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sac._model import kind_of
 from keras_sac.layers._product_order import factored_is_cheaper, rows_of
 from keras_sac.layers._subspace_layer import SubspaceLayer
 
@@ -128,7 +129,7 @@ class SACDense(SubspaceLayer):
         return (input_shape[-1],)
 
     def _samples(self, inputs: np.ndarray) -> np.ndarray:
-        return inputs.reshape(-1, inputs.shape[-1])
+        return kind_of(keras.layers.Dense).rows(self, inputs)
 
     def _factored(self, inputs: Any) -> bool:
         rows = rows_of(inputs.shape[:-1])

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sac._model import EinsumEquation
+from keras_sac._model import EinsumEquation, kind_of
 from keras_sac.layers._product_order import factored_is_cheaper, rows_of
 from keras_sac.layers._subspace_layer import SubspaceLayer
 
@@ -141,10 +141,7 @@ class SACEinsumDense(SubspaceLayer):
         return tuple(input_shape[axis] for axis in axes)
 
     def _samples(self, inputs: np.ndarray) -> np.ndarray:
-        parsed = self._parsed
-        axes = parsed.input_axes(parsed.contracted, inputs.ndim)
-        width = math.prod(inputs.shape[axis] for axis in axes)
-        return np.moveaxis(inputs, axes, range(-len(axes), 0)).reshape(-1, width)
+        return kind_of(keras.layers.EinsumDense).rows(self, inputs)
 
     def _factored(self, inputs: Any) -> bool:
         parsed, shape = self._parsed, inputs.shape

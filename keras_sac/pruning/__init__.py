@@ -1,7 +1,9 @@
-"""Pruning during training, and at once: schedules x criteria x patterns -> masks."""
+"""Prune weights during training or in one shot: schedules x criteria x patterns -> masks."""
 
 from keras_sac.pruning._block import Block
 from keras_sac.pruning._criteria import OBD, Criterion, GradientSaliency, Magnitude, Random
+
+# For `keras_sac.tfmot`; not public.
 from keras_sac.pruning._masks import Masks as Masks
 from keras_sac.pruning._nm import NM
 from keras_sac.pruning._obs import OBS
@@ -13,10 +15,10 @@ from keras_sac.pruning._one_shot import (
 from keras_sac.pruning._patterns import Filters, Pattern, Unstructured
 from keras_sac.pruning._plot_sparsity import plot_sparsity
 from keras_sac.pruning._pruned_kernels import Target
-from keras_sac.pruning._pruned_kernels import choose as choose
+from keras_sac.pruning._pruned_kernels import select_pruned as select_pruned
 from keras_sac.pruning._pruning_optimizer import PruningOptimizer
 from keras_sac.pruning._schedules import ConstantSparsity, PolynomialDecay, PruningSchedule
-from keras_sac.pruning._schedules import identity as identity
+from keras_sac.pruning._schedules import schedule_key as schedule_key
 from keras_sac.pruning._sparsity_logger import SparsityLogger
 from keras_sac.pruning._sparsity_tables import filter_sparsity, sparsity
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sac._arguments import integer, share
+from keras_sac._arguments import fraction, integer
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
@@ -143,7 +143,7 @@ class _Averaging(Criterion):
     """A criterion that remembers an exponential moving average over the steps."""
 
     def __init__(self, momentum: float = 0.99):
-        self.momentum = share("momentum", momentum)
+        self.momentum = fraction("momentum", momentum)
 
     def ranking(self, weight: Any, state: dict[str, Any]) -> Any:
         """Return the scores, and where they are zero the magnitudes, below all that are not.

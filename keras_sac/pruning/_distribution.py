@@ -1,4 +1,4 @@
-"""How a sparsity is shared out: the same in each layer, by one ranking of all, or by ERK."""
+"""Distribute a sparsity over kernels: uniformly, by one global ranking, or by ERK."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,15 +11,15 @@ from keras_sac._model import Kernel
 from keras_sac.pruning._patterns import Pattern
 from keras_sac.pruning._top_k import kept
 
-SCOPES = ("layer", "global", "erk")
+DISTRIBUTIONS = ("uniform", "global", "erk")
 
 
-def masks(
+def masks_for(
     scores: Sequence[Any],
     kernels: Sequence[Kernel],
     patterns: Sequence[Pattern],
     sparsity: Any,
-    scope: str,
+    distribution: str,
 ) -> list[Any]:
     """Return which weights stay, for kernels that share a schedule.
 
@@ -31,7 +31,7 @@ def masks(
         kernels: their descriptions.
         patterns: their patterns.
         sparsity: float32 scalar tensor in [0, 1).
-        scope: `"layer"`, `"global"` or `"erk"`.
+        distribution: `"uniform"`, `"global"` or `"erk"`.
 
     Returns:
         One boolean tensor of `kernel.shape` for each kernel.
@@ -44,7 +44,7 @@ def masks(
     pooled = [p.pool(r, k) for p, r, k in zip(patterns, ranked, kernels, strict=True)]
     free = [i for i, pattern in enumerate(patterns) if pattern.fixed_sparsity is None]
     decided = [ops.greater_equal(pool, 0) for pool in pooled]
-    ranked_together = _decide(free, pooled, kernels, patterns, sparsity, scope)
+    ranked_together = _decide(free, pooled, kernels, patterns, sparsity, distribution)
     for i, decision in zip(free, ranked_together, strict=True):
         decided[i] = decision
     return [
@@ -59,12 +59,12 @@ def _decide(
     kernels: Sequence[Kernel],
     patterns: Sequence[Pattern],
     sparsity: Any,
-    scope: str,
+    distribution: str,
 ) -> list[Any]:
     scores = [pooled[i] for i in free]
     if not scores:
         return []
-    if scope == "global":
+    if distribution == "global":
         weights = [patterns[i].group_size(kernels[i]) for i in free]
         total = sum(
             int(np.sum(np.broadcast_to(w, s.shape))) for s, w in zip(scores, weights, strict=True)
@@ -75,7 +75,7 @@ def _decide(
             ops.logical_or(c, ops.logical_and(ops.equal(s, ops.max(s)), ops.greater(s, 0)))
             for c, s in zip(chosen, scores, strict=True)
         ]
-    if scope == "erk":
+    if distribution == "erk":
         densities = erk_densities([kernels[i].shape for i in free], 1.0 - sparsity)
         sparsities = [1.0 - density for density in densities]
     else:

@@ -1,9 +1,10 @@
-"""Criteria and patterns by name."""
+"""Look up criteria, patterns and distributions by name."""
 
 from typing import Any
 
+from keras_sac._arguments import one_of
 from keras_sac.pruning._criteria import OBD, Criterion, GradientSaliency, Magnitude, Random
-from keras_sac.pruning._distribution import SCOPES
+from keras_sac.pruning._distribution import DISTRIBUTIONS
 from keras_sac.pruning._nm import NM
 from keras_sac.pruning._obs import OBS
 from keras_sac.pruning._patterns import Filters, Pattern, Unstructured
@@ -18,7 +19,7 @@ CRITERIA: dict[str, type[Criterion]] = {
 PATTERNS: dict[str, Pattern] = {
     "unstructured": Unstructured(),
     "filters": Filters(),
-    "2:4": NM(2, 4),
+    "2:4": NM(m=4, n_zeros=2),
 }
 
 
@@ -32,11 +33,9 @@ def get_pattern(identifier: str | Pattern | None) -> Pattern:
     return _get("pattern", identifier or "unstructured", Pattern, PATTERNS)
 
 
-def get_scope(scope: str) -> str:
-    """Return the scope if it is one."""
-    if scope not in SCOPES:
-        raise ValueError(f"`scope` must be one of {', '.join(SCOPES)}. Received: scope={scope!r}")
-    return scope
+def get_distribution(distribution: str) -> str:
+    """Return the distribution if it is one."""
+    return one_of("distribution", distribution, DISTRIBUTIONS)
 
 
 def _get(what: str, identifier: Any, kind: type, known: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""So many zeros in each few weights: 2:4 and the like."""
+"""N:M structured sparsity, such as 2:4."""
 
 from typing import Any
 
@@ -12,21 +12,21 @@ from keras_sac.pruning._patterns import Pattern
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class NM(Pattern):
-    """`n_zero` zeros in each `m` consecutive weights along the input channels, such as 2:4.
+    """`n_zeros` zeros in each `m` consecutive weights along the input channels, such as 2:4.
 
-    The sparsity is `n_zero / m` from the first refresh on; of the schedule only the steps count.
+    The sparsity is `n_zeros / m` from the first refresh on; of the schedule only the steps count.
     Where the number of inputs is no multiple of `m`, the last group is filled up with zeros, and
     it is they that go first. Of equal scores the first stays.
 
     Args:
-        n_zero: zeros in a group, at least 1 and below `m`.
         m: weights in a group, at most 64.
+        n_zeros: zeros in a group, at least 1 and below `m`.
 
     Raises:
-        ValueError: if `n_zero` or `m` is out of range.
+        ValueError: if `m` or `n_zeros` is out of range.
 
     Examples:
-        >>> NM(2, 4).fixed_sparsity
+        >>> NM(m=4, n_zeros=2).fixed_sparsity
         0.5
 
     Reference:
@@ -34,16 +34,16 @@ class NM(Pattern):
         https://arxiv.org/abs/2104.08378
     """
 
-    def __init__(self, n_zero: int, m: int):
-        n_zero, m = integer("n_zero", n_zero, 1), integer("m", m, 1)
-        if not 1 <= n_zero < m <= 64:
+    def __init__(self, *, m: int, n_zeros: int):
+        m, n_zeros = integer("m", m, 1), integer("n_zeros", n_zeros, 1)
+        if not 1 <= n_zeros < m <= 64:
             raise ValueError(
-                "`NM(n_zero, m)` needs 1 <= n_zero < m <= 64: so many zeros in each m weights. "
-                f"Received: n_zero={n_zero}, m={m}"
+                "`NM(m=..., n_zeros=...)` needs 1 <= n_zeros < m <= 64: `n_zeros` of each `m` "
+                f"weights become zero. Received: m={m}, n_zeros={n_zeros}"
             )
-        self.n_zero = n_zero
         self.m = m
-        self.fixed_sparsity = self.n_zero / self.m
+        self.n_zeros = n_zeros
+        self.fixed_sparsity = n_zeros / m
 
     def group_size(self, kernel: Kernel) -> int:
         """Return 1: each weight is decided on by itself, among its group."""
@@ -68,7 +68,7 @@ class NM(Pattern):
                 ops.logical_and(ops.equal(other, grouped), ops.greater(position, member)),
             )
             place = place + ops.cast(ahead, "int32")
-        keep = ops.reshape(ops.less(place, self.m - self.n_zero), shape)
+        keep = ops.reshape(ops.less(place, self.m - self.n_zeros), shape)
         keep = keep[tuple(slice(0, extent) for extent in kernel.shape)]
         return ops.where(keep, scores, -ops.ones_like(scores))
 
@@ -78,4 +78,4 @@ class NM(Pattern):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return {"n_zero": self.n_zero, "m": self.m}
+        return {"m": self.m, "n_zeros": self.n_zeros}

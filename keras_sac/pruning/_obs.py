@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_sac import _backend
-from keras_sac._arguments import integer, share
+from keras_sac._arguments import fraction, integer
 from keras_sac.pruning._criteria import Criterion
 
 
@@ -57,7 +57,7 @@ class OBS(Criterion):
         max_floats: int = 2**26,
     ):
         self.block_size = integer("block_size", block_size, 1)
-        self.momentum = share("momentum", momentum)
+        self.momentum = fraction("momentum", momentum)
         if not isinstance(damping, numbers.Real) or not 0.0 < damping < math.inf:
             raise ValueError(f"`damping` must be a number above 0. Received: damping={damping!r}")
         self.damping = damping

@@ -1,4 +1,4 @@
-"""Pruning at once, of a model that is trained already."""
+"""One-shot pruning of a trained model."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -8,13 +8,13 @@ import numpy as np
 from keras import ops
 
 from keras_sac._arguments import at_least_zero
-from keras_sac._model import check_model
+from keras_sac._model import Kernel, check_model
 from keras_sac.pruning import _sparsity_tables
 from keras_sac.pruning._criteria import Criterion
-from keras_sac.pruning._distribution import masks as masks_in_scope
-from keras_sac.pruning._identifiers import get_criterion, get_pattern, get_scope
+from keras_sac.pruning._distribution import masks_for
+from keras_sac.pruning._identifiers import get_criterion, get_distribution, get_pattern
 from keras_sac.pruning._patterns import Pattern
-from keras_sac.pruning._pruned_kernels import Choice, as_targets, choose
+from keras_sac.pruning._pruned_kernels import PrunedKernel, as_targets, select_pruned
 from keras_sac.pruning._schedules import ConstantSparsity
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ def prune_by_threshold(
     Examples:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
         >>> model.set_weights([np.array([[0.01, 1.0], [-2.0, -0.02]]), np.zeros(2)])
-        >>> float(prune_by_threshold(model, 0.05)["sparsity"].iloc[-1])
+        >>> prune_by_threshold(model, 0.05).attrs["total"]["sparsity"]
         0.5
     """
     at_least_zero("threshold", threshold)
-    _mask(model, targets, lambda choice, values: np.abs(values) >= threshold)
+    _mask(model, targets, lambda kernel, values: np.abs(values) >= threshold)
     return _sparsity_tables.sparsity(model)
 
 
@@ -76,7 +76,7 @@ def prune_filters_by_norm(
     Examples:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
         >>> model.set_weights([np.array([[0.1, 1.0], [-0.2, -0.02]]), np.zeros(2)])
-        >>> int(prune_filters_by_norm(model, 0.5)["zero_filters"].iloc[-1])
+        >>> prune_filters_by_norm(model, 0.5).attrs["total"]["zero_filters"]
         1
 
     Reference:
@@ -87,8 +87,8 @@ def prune_filters_by_norm(
         raise ValueError(f'`norm` must be "l1" or "l2". Received: norm={norm!r}')
     order = 1 if norm == "l1" else 2
 
-    def keep(choice: Choice, values: np.ndarray) -> np.ndarray:
-        axes = tuple(a for a in range(values.ndim) if a != choice.kernel.output_axis)
+    def keep(kernel: Kernel, values: np.ndarray) -> np.ndarray:
+        axes = tuple(a for a in range(values.ndim) if a != kernel.output_axis)
         powers = np.abs(values.astype("float64")) ** order
         return powers.sum(axis=axes, keepdims=True) ** (1.0 / order) >= threshold
 
@@ -103,7 +103,7 @@ def prune_to_sparsity(
     targets: Any = None,
     criterion: str | Criterion = "magnitude",
     pattern: str | Pattern | None = None,
-    scope: str = "layer",
+    distribution: str = "uniform",
 ) -> "pd.DataFrame":
     """Prune a model once, to a given sparsity.
 
@@ -115,7 +115,7 @@ def prune_to_sparsity(
         targets: as in `PruningOptimizer`; by default all kernels.
         criterion: `"magnitude"`, `"random"`, or a `Criterion` that needs no gradients.
         pattern: as in `PruningOptimizer`.
-        scope: as in `PruningOptimizer`.
+        distribution: as in `PruningOptimizer`.
 
     Returns:
         `keras_sac.pruning.sparsity(model)` afterwards.
@@ -139,11 +139,11 @@ def prune_to_sparsity(
             "have. Train with `PruningOptimizer(..., criterion=...)`, or use "
             'criterion="magnitude".'
         )
-    choices = _choices(model, targets, get_pattern(pattern))
-    _check_finite(choices)
+    pruned = _pruned(model, targets, get_pattern(pattern))
+    _check_finite(pruned)
     scores = []
-    for choice in choices:
-        shape, index = choice.kernel.shape, choice.kernel.index
+    for each in pruned:
+        shape, index = each.kernel.shape, each.kernel.index
         first = {slot: rule.initial_slot(slot, shape, index) for slot in rule.slots}
         state = {
             slot: ops.zeros(rule.slot_shape(slot, shape))
@@ -151,36 +151,36 @@ def prune_to_sparsity(
             else ops.convert_to_tensor(value)
             for slot, value in first.items()
         }
-        scores.append(rule.scores(ops.stop_gradient(choice.variable.value), state))
-    keep = masks_in_scope(
+        scores.append(rule.scores(ops.stop_gradient(each.variable.value), state))
+    keep = masks_for(
         scores,
-        [choice.kernel for choice in choices],
-        [choice.pattern for choice in choices],
+        [each.kernel for each in pruned],
+        [each.pattern for each in pruned],
         ops.convert_to_tensor(target, "float32"),
-        get_scope(scope),
+        get_distribution(distribution),
     )
-    _assign(choices, [np.asarray(ops.convert_to_numpy(mask)) for mask in keep])
+    _assign(pruned, [np.asarray(ops.convert_to_numpy(mask)) for mask in keep])
     return _sparsity_tables.sparsity(model)
 
 
 def _mask(
-    model: keras.Model, targets: Any, keep: Callable[[Choice, np.ndarray], np.ndarray]
+    model: keras.Model, targets: Any, keep: Callable[[Kernel, np.ndarray], np.ndarray]
 ) -> None:
-    choices = _choices(model, targets, get_pattern(None))
-    values = _check_finite(choices)
-    _assign(choices, [keep(c, v) for c, v in zip(choices, values, strict=True)])
+    pruned = _pruned(model, targets, get_pattern(None))
+    values = _check_finite(pruned)
+    _assign(pruned, [keep(p.kernel, v) for p, v in zip(pruned, values, strict=True)])
 
 
-def _choices(model: keras.Model, targets: Any, pattern: Pattern) -> list[Choice]:
+def _pruned(model: keras.Model, targets: Any, pattern: Pattern) -> list[PrunedKernel]:
     variables = check_model(model).weights
-    return choose(variables, as_targets(targets), None, pattern, [model])[0]
+    return select_pruned(variables, as_targets(targets), None, pattern, [model])[0]
 
 
-def _check_finite(choices: list[Choice]) -> list[np.ndarray]:
-    values = [np.asarray(ops.convert_to_numpy(choice.variable)) for choice in choices]
+def _check_finite(pruned: list[PrunedKernel]) -> list[np.ndarray]:
+    values = [np.asarray(ops.convert_to_numpy(each.variable)) for each in pruned]
     bad = [
-        choice.kernel.path
-        for choice, value in zip(choices, values, strict=True)
+        each.kernel.path
+        for each, value in zip(pruned, values, strict=True)
         if np.isnan(value.astype("float32")).any()
     ]
     if bad:
@@ -191,7 +191,7 @@ def _check_finite(choices: list[Choice]) -> list[np.ndarray]:
     return values
 
 
-def _assign(choices: list[Choice], masks: list[np.ndarray]) -> None:
-    for choice, mask in zip(choices, masks, strict=True):
-        values = np.asarray(ops.convert_to_numpy(choice.variable))
-        choice.variable.assign(np.where(mask, values, np.zeros((), values.dtype)))
+def _assign(pruned: list[PrunedKernel], masks: list[np.ndarray]) -> None:
+    for each, mask in zip(pruned, masks, strict=True):
+        values = np.asarray(ops.convert_to_numpy(each.variable))
+        each.variable.assign(np.where(mask, values, np.zeros((), values.dtype)))

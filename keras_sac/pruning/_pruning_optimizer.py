@@ -17,10 +17,10 @@ from keras_sac._optimizer import (
     unscaled,
 )
 from keras_sac.pruning._criteria import Criterion
-from keras_sac.pruning._identifiers import get_criterion, get_pattern, get_scope
+from keras_sac.pruning._identifiers import get_criterion, get_distribution, get_pattern
 from keras_sac.pruning._masks import Masks
 from keras_sac.pruning._patterns import Pattern
-from keras_sac.pruning._pruned_kernels import as_targets, choose
+from keras_sac.pruning._pruned_kernels import as_targets, select_pruned
 from keras_sac.pruning._pruning_report import report
 from keras_sac.pruning._schedules import PruningSchedule
 
@@ -49,19 +49,20 @@ class PruningOptimizer(WrappingOptimizer):
         schedule: a `PruningSchedule`: when masks are refreshed, and how sparse they are. `None`
             refreshes never: weights that are zero when the optimizer is built stay zero, to
             fine-tune a pruned model.
-        targets: what is pruned: a layer or model, a variable, a regular expression searched for in
-            `variable.path`, a callable from a variable to a boolean, a `Target` with a schedule or
-            pattern of its own, or a list of those. By default the variables named `kernel`,
-            `embeddings`, `recurrent_kernel`, `pointwise_kernel` and `learner` with two axes or
-            more, never a depthwise kernel, a bias or the scale of a normalisation. What is left
-            out and why is in `report()`.
+        targets: what is pruned: a layer or model, a variable, the name of a layer, a regular
+            expression searched for in `variable.path`, a callable from a variable to a boolean, a
+            `Target` with a schedule or pattern of its own, or a list of those. By default the
+            variables named `kernel`, `embeddings`, `recurrent_kernel`, `pointwise_kernel` and
+            `learner` with two axes or more, never a depthwise kernel, a bias or the scale of a
+            normalization. `report()` says what is left out, and why.
         criterion: which weights go first: `"magnitude"`, `"gradient"`, `"obd"`, `"obs"`,
             `"random"`, or a `Criterion`.
         pattern: which weights go together: `None` for each by itself, `"filters"`, `"2:4"`, or a
             `Pattern`.
-        scope: `"layer"`: each kernel has the sparsity of the schedule; `"global"`: all kernels
-            together have it, by one ranking; `"erk"`: all together have it, small kernels less
-            (Erdős-Rényi kernel). Kernels with different schedules are ranked apart.
+        distribution: of the sparsity over the kernels. `"uniform"`: each kernel has the sparsity of
+            the schedule; `"global"`: all kernels together have it, by one ranking; `"erk"`: all
+            together have it, small kernels less (Erdős-Rényi kernel). Kernels with different
+            schedules are ranked separately.
         name: of the optimizer.
 
     Raises:
@@ -92,7 +93,7 @@ class PruningOptimizer(WrappingOptimizer):
         targets: Any = None,
         criterion: str | Criterion = "magnitude",
         pattern: str | Pattern | None = None,
-        scope: str = "layer",
+        distribution: str = "uniform",
         name: str | None = None,
     ):
         if any(isinstance(inner, PruningOptimizer) for inner in nested(inner_optimizer)):
@@ -106,10 +107,10 @@ class PruningOptimizer(WrappingOptimizer):
                 f"begin_step=0, end_step=2000)`, or `None`. Received: schedule={schedule!r}"
             )
         chosen = as_targets(targets)
-        parts = get_criterion(criterion), get_pattern(pattern), get_scope(scope)
+        parts = get_criterion(criterion), get_pattern(pattern), get_distribution(distribution)
         super().__init__(inner_optimizer, name=name)
         self.schedule = schedule
-        self.criterion, self.pattern, self.scope = parts
+        self.criterion, self.pattern, self.distribution = parts
         self._targets = Opaque(chosen)
         self._masks: Masks | None = None
 
@@ -127,9 +128,11 @@ class PruningOptimizer(WrappingOptimizer):
         if self._masks is not None:
             self.check_same(variables)
             return
-        choices, skipped = choose(variables, self._targets.value, self.schedule, self.pattern)
+        kernels, skipped = select_pruned(
+            variables, self._targets.value, self.schedule, self.pattern
+        )
         # First, since it may fail: the optimizer is then as it was.
-        self._masks = Masks(choices, self.criterion, self.scope, self._make_variable)
+        self._masks = Masks(kernels, self.criterion, self.distribution, self._make_variable)
         super().build(variables)
         self._skipped = Opaque(skipped)
         if not self.inner_optimizer.built:
@@ -142,7 +145,7 @@ class PruningOptimizer(WrappingOptimizer):
         if not self.criterion.needs_gradients:
             return
         masks = self._built_masks()
-        pruned = {member.choice.kernel.index for member in masks.members}
+        pruned = {each.kernel.index for each in masks.kernels}
         seen = {
             index: gradient
             for index, gradient in zip(map(self._get_variable_index, variables), grads, strict=True)
@@ -152,17 +155,17 @@ class PruningOptimizer(WrappingOptimizer):
         masks.observe(dict(zip(seen, whole, strict=True)))
 
     def after_update(self, updated: Any, before: Any) -> None:
-        """Refresh the masks if that is due, and put them on."""
+        """Refresh the masks if they are due, and apply them."""
         masks = self._built_masks()
         step = ops.add(self._iterations, ops.cast(updated, self._iterations.dtype))
         self._iterations.assign(step)
         masks.advance(step + 1, updated)
         moving = averages(self.inner_optimizer)
         if moving is not None:
-            masks.put_on([moving[member.choice.kernel.index] for member in masks.members])
+            masks.apply_to([moving[each.kernel.index] for each in masks.kernels])
 
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
-        """Let the inner optimizer set the final values, and put the masks on those."""
+        """Let the inner optimizer set the final values, and apply the masks to those."""
         super().finalize_variable_values(var_list)
         self._built_masks().apply()
 
@@ -170,8 +173,8 @@ class PruningOptimizer(WrappingOptimizer):
     def masks(self) -> dict[str, np.ndarray]:
         """Boolean masks by the paths of the variables that are pruned."""
         return {
-            member.variable.path: np.array(ops.convert_to_numpy(member.mask))
-            for member in self._built_masks().members
+            each.kernel.path: np.array(ops.convert_to_numpy(each.mask))
+            for each in self._built_masks().kernels
         }
 
     @property
@@ -204,7 +207,7 @@ class PruningOptimizer(WrappingOptimizer):
             "targets": None if targets is None else [serialize(target) for target in targets],
             "criterion": serialize(self.criterion),
             "pattern": serialize(self.pattern),
-            "scope": self.scope,
+            "distribution": self.distribution,
         }
 
     def _make_variable(

@@ -1,11 +1,11 @@
-"""What is pruned and what is not, as a table."""
+"""Tabulate which variables are pruned, and why others are not."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import keras
 
-from keras_sac._model import rows
+from keras_sac._model import report_rows
 from keras_sac._table import table
 from keras_sac.pruning._masks import Masks
 
@@ -28,14 +28,11 @@ def report(
         `pattern`, `sparsity` and `mask_bytes`.
     """
     details = {
-        id(member.variable): {
-            "schedule": _text(member.choice.schedule),
-            "pattern": _text(member.choice.pattern),
-        }
-        for member in masks.members
+        id(each.variable): {"schedule": _text(each.schedule), "pattern": _text(each.pattern)}
+        for each in masks.kernels
     }
-    found = table(rows(variables, skipped, details, done="pruned"))
-    # A byte a weight.
+    found = table(report_rows(variables, skipped, details, purpose="pruned"))
+    # One byte for each weight.
     found["mask_bytes"] = found["weights"].where(found["pruned"], 0)
     return found
 

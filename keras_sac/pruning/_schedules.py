@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_sac._arguments import integer, share
+from keras_sac._arguments import fraction, integer
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
@@ -115,7 +115,7 @@ class ConstantSparsity(PruningSchedule):
         self, target_sparsity: float, begin_step: int, end_step: int = -1, frequency: int = 100
     ):
         super().__init__(begin_step, end_step, frequency)
-        self.target_sparsity = share("target_sparsity", target_sparsity)
+        self.target_sparsity = fraction("target_sparsity", target_sparsity)
 
     def __call__(self, step: Any) -> tuple[Any, Any]:
         """Return whether masks are refreshed at `step`, and `target_sparsity`."""
@@ -174,8 +174,8 @@ class PolynomialDecay(PruningSchedule):
                 "Received: end_step=-1. For a schedule without end use `ConstantSparsity`."
             )
         super().__init__(begin_step, end_step, frequency)
-        self.initial_sparsity = share("initial_sparsity", initial_sparsity)
-        self.final_sparsity = share("final_sparsity", final_sparsity)
+        self.initial_sparsity = fraction("initial_sparsity", initial_sparsity)
+        self.final_sparsity = fraction("final_sparsity", final_sparsity)
         if isinstance(power, bool) or not isinstance(power, numbers.Real) or not power > 0:
             raise ValueError(f"`power` must be a number above 0. Received: power={power!r}")
         self.power = power
@@ -207,8 +207,8 @@ class PolynomialDecay(PruningSchedule):
         }
 
 
-def identity(schedule: PruningSchedule | None) -> str:
-    """Return what two schedules have in common that always say the same.
+def schedule_key(schedule: PruningSchedule | None) -> str:
+    """Return a key that is equal for schedules that behave identically.
 
     By value where that is known: layers given one schedule come back from a file with one each.
     """

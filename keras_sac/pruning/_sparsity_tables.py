@@ -1,6 +1,6 @@
-"""How sparse a model is."""
+"""Tables of how sparse a model is."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -21,8 +21,8 @@ def sparsity(model: keras.Model) -> "pd.DataFrame":
         model: built; kernels are what `PruningOptimizer` prunes by default, trained or frozen.
 
     Returns:
-        One row for each kernel and a last one, `total`: `path`, `shape`, `weights`, `zeros`,
-        `sparsity`.
+        One row for each kernel: `path`, `shape`, `weights`, `zeros`, `sparsity`. The attribute
+        `attrs["total"]` is a dict with `weights`, `zeros` and `sparsity` of all kernels together.
 
     Raises:
         ValueError: if the model is not built or has no kernel.
@@ -30,12 +30,12 @@ def sparsity(model: keras.Model) -> "pd.DataFrame":
     Examples:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
         >>> model.set_weights([np.array([[0.0, 1.0], [2.0, 3.0]]), np.zeros(2)])
-        >>> float(sparsity(model)["sparsity"].iloc[-1])
+        >>> sparsity(model).attrs["total"]["sparsity"]
         0.25
     """
     rows = []
-    for variable, kernel in kernels_of(model):
-        values = keras.ops.convert_to_numpy(variable)
+    for kernel in kernels_of(model):
+        values = keras.ops.convert_to_numpy(kernel.variable)
         rows.append(
             {
                 "path": kernel.path,
@@ -48,7 +48,7 @@ def sparsity(model: keras.Model) -> "pd.DataFrame":
 
 
 def filter_sparsity(model: keras.Model) -> "pd.DataFrame":
-    """Count the filters of a model that are zero altogether.
+    """Count the filters of a model whose weights are all zero.
 
     A filter is all weights of a kernel into one output channel.
 
@@ -56,8 +56,8 @@ def filter_sparsity(model: keras.Model) -> "pd.DataFrame":
         model: built.
 
     Returns:
-        One row for each kernel and a last one, `total`: `path`, `shape`, `filters`,
-        `zero_filters`, `sparsity` (their ratio).
+        One row for each kernel: `path`, `shape`, `filters`, `zero_filters`, `sparsity` (their
+        ratio). The attribute `attrs["total"]` is a dict with the last three of all kernels.
 
     Raises:
         ValueError: if the model is not built or has no kernel.
@@ -65,12 +65,13 @@ def filter_sparsity(model: keras.Model) -> "pd.DataFrame":
     Examples:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
         >>> model.set_weights([np.array([[0.0, 1.0], [0.0, 3.0]]), np.zeros(2)])
-        >>> int(filter_sparsity(model)["zero_filters"].iloc[0])
+        >>> filter_sparsity(model).attrs["total"]["zero_filters"]
         1
     """
     rows = []
-    for variable, kernel in kernels_of(model):
-        values = np.moveaxis(keras.ops.convert_to_numpy(variable), kernel.output_axis, 0)
+    for kernel in kernels_of(model):
+        values = keras.ops.convert_to_numpy(kernel.variable)
+        values = np.moveaxis(values, kernel.output_axis, 0)
         used = np.any(values.reshape(len(values), -1) != 0, axis=1)
         rows.append(
             {
@@ -83,13 +84,8 @@ def filter_sparsity(model: keras.Model) -> "pd.DataFrame":
     return _with_total(rows, "zero_filters", "filters")
 
 
-def _with_total(rows: list[dict], part: str, whole: str) -> "pd.DataFrame":
-    total = {
-        "path": "total",
-        "shape": (),
-        whole: sum(row[whole] for row in rows),
-        part: sum(row[part] for row in rows),
-    }
-    counts = table([*rows, total])
-    counts["sparsity"] = counts[part] / counts[whole]
-    return counts
+def _with_total(rows: list[dict[str, Any]], part: str, whole: str) -> "pd.DataFrame":
+    counts = {name: sum(row[name] for row in rows) for name in (whole, part)}
+    for each in (*rows, counts):
+        each["sparsity"] = each[part] / each[whole]
+    return table(rows, total=counts)

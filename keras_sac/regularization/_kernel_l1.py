@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_sac._arguments import at_least_zero
-from keras_sac._model import Kernel, check_model, kernels_of
+from keras_sac._model import Selection, all_layers, as_selections, kernels_of, select_kernels
 from keras_sac._table import table
-from keras_sac.regularization._combine import can_combine, combine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +23,7 @@ _ATTRIBUTES = {
 }
 
 
-def add_kernel_l1(model: keras.Model, strength: float, layers: Any = None) -> "pd.DataFrame":
+def add_kernel_l1(model: keras.Model, strength: float, *, targets: Any = None) -> "pd.DataFrame":
     """Add an L1 penalty on kernels to the loss of a model that is built already.
 
     `loss <- loss + strength sum |w|`
@@ -41,19 +40,20 @@ def add_kernel_l1(model: keras.Model, strength: float, layers: Any = None) -> "p
     Args:
         model: built; changed in place.
         strength: of the penalty, at least 0.
-        layers: layers of the model, at any depth, their names, or a list of those; a layer stands
-            for the layers inside it. By default all layers with a kernel: a variable `kernel`,
-            `embeddings`, `recurrent_kernel`, `pointwise_kernel` or `learner` with two axes or more
-            that is not of a depthwise convolution. A kernel that is shared counts once.
+        targets: which kernels: a layer or model (it stands for the layers inside it), a variable,
+            the name of a layer, a regular expression searched for in `variable.path`, a callable
+            from a variable to a boolean, or a list of those. By default all kernels: the variables
+            `kernel`, `embeddings`, `recurrent_kernel`, `pointwise_kernel` and `learner` with two
+            axes or more that are not of a depthwise convolution. A shared kernel counts once.
 
     Returns:
         One row for each kernel: `path`, `shape`, `weights`, `added` (whether it got the penalty)
         and `regularizer`, the one that it has now.
 
     Raises:
-        ValueError: if the model is not built or has no kernel, the strength is out of range, one
-            of `layers` is not in the model or has no kernel, or a kernel has another regularizer
-            than `L1`, `L2` or `L1L2`; the model is then unchanged.
+        ValueError: if the model is not built or has no kernel, the strength is out of range,
+            `targets` match no kernel, or a kernel has another regularizer than `L1`, `L2` or
+            `L1L2`; the model is then unchanged.
 
     Examples:
         >>> import numpy as np
@@ -63,90 +63,57 @@ def add_kernel_l1(model: keras.Model, strength: float, layers: Any = None) -> "p
         >>> table["added"].tolist(), float(keras.ops.convert_to_numpy(model.losses[0]))
         ([True], 1.0)
     """
-    kernels = kernels_of(check_model(model))
+    kernels = kernels_of(model)
     strength = at_least_zero("strength", strength)
-    chosen = _chosen(model, kernels, layers)
+    selected, _ = select_kernels(
+        model.weights, as_selections(targets, Selection), [model], purpose="penalized"
+    )
+    chosen = [kernel.variable for kernel, _ in selected]
     _check_regularizers(chosen)
     if strength:
         _add(model, chosen, strength)
         # They were traced with the losses of before.
         model.train_function = model.test_function = None
-    added = {id(variable) for variable, _ in chosen}
+    added = {id(variable) for variable in chosen}
     return table(
         [
             {
                 "path": kernel.path,
                 "shape": kernel.shape,
                 "weights": kernel.size,
-                "added": id(variable) in added,
-                "regularizer": _text(variable.regularizer),
+                "added": id(kernel.variable) in added,
+                "regularizer": _text(kernel.variable.regularizer),
             }
-            for variable, kernel in kernels
+            for kernel in kernels
         ]
     )
 
 
-Kernels = Sequence[tuple[keras.Variable, Kernel]]
-
-
-def _chosen(model: keras.Model, kernels: Kernels, layers: Any) -> Kernels:
-    if layers is None:
-        return kernels
-    wanted = list(layers) if isinstance(layers, list | tuple) else [layers]
-    inside: set[int] = set()
-    for each in wanted or [layers]:
-        found = _named(model, each)
-        own = {id(v) for layer in found for v in layer.variables}
-        own &= {id(variable) for variable, _ in kernels}
-        if not own:
-            what = "has no kernel" if found else "is not in the model"
-            raise ValueError(
-                "`layers` must be layers with a kernel, their names, or a list of those. Received: "
-                f"{each!r}, which {what}. The kernels of {model.name!r}: "
-                + "; ".join(f"{kernel.path} {kernel.shape}" for _, kernel in kernels)
-            )
-        inside |= own
-    return [(variable, kernel) for variable, kernel in kernels if id(variable) in inside]
-
-
-def _named(model: keras.Model, wanted: Any) -> list[keras.layers.Layer]:
-    return [
-        layer
-        for layer in _all_layers(model)
-        if layer is wanted or (isinstance(wanted, str) and layer.name == wanted)
-    ]
-
-
-def _all_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    # Keras has no public way to see the layers inside a composite layer.
-    return model._flatten_layers()
-
-
-def _check_regularizers(chosen: Kernels) -> None:
+def _check_regularizers(chosen: Sequence[keras.Variable]) -> None:
     others = [
-        f"{kernel.path}: {_text(variable.regularizer)}"
-        for variable, kernel in chosen
-        if not can_combine(variable.regularizer)
+        f"{variable.path}: {_text(variable.regularizer)}"
+        for variable in chosen
+        if not _can_combine(variable.regularizer)
     ]
     if others:
         raise ValueError(
             "L1 can be added to the regularizers L1, L2 and L1L2 of Keras only. Received a model "
-            f"with {'; '.join(others)}. The model was not changed. Name the other layers by "
-            "`layers`, or add the penalty to that regularizer itself."
+            f"with {'; '.join(others)}. The model was not changed. Select the other kernels "
+            "by `targets=`, or add the penalty to that regularizer itself."
         )
 
 
-def _add(model: keras.Model, chosen: Kernels, strength: float) -> None:
+def _add(model: keras.Model, chosen: Sequence[keras.Variable], strength: float) -> None:
     # One new regularizer for each old one, so that what was shared still is.
-    old = {id(variable): variable.regularizer for variable, _ in chosen}
-    new = {id(regularizer): combine(regularizer, strength) for regularizer in old.values()}
-    for layer in _all_layers(model):
+    old = {id(variable): variable.regularizer for variable in chosen}
+    new = {id(regularizer): _combine(regularizer, strength) for regularizer in old.values()}
+    for layer in all_layers(model):
         for attribute, variables in _governing(layer):
             before = getattr(layer, attribute)
             # A composite layer has one for the kernels of all layers inside it.
             if all(id(v) in old and old[id(v)] is before for v in variables):
                 setattr(layer, attribute, new[id(before)])
-    for variable, _ in chosen:
+    for variable in chosen:
         variable.regularizer = new[id(old[id(variable)])]
 
 
@@ -164,7 +131,27 @@ def _governing(layer: keras.layers.Layer) -> Iterator[tuple[str, list[keras.Vari
 def _text(regularizer: Any) -> str:
     if regularizer is None:
         return ""
-    if not can_combine(regularizer):
+    if not _can_combine(regularizer):
         return getattr(regularizer, "__name__", type(regularizer).__name__)
     config = regularizer.get_config()
     return f"{type(regularizer).__name__}({', '.join(f'{k}={v:g}' for k, v in config.items())})"
+
+
+def _can_combine(regularizer: Any) -> bool:
+    """Return whether L1 can be added to a regularizer; `None` is none."""
+    # Not their subclasses, which may do more.
+    kinds = keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2
+    return regularizer is None or type(regularizer) in kinds
+
+
+def _combine(regularizer: Any, strength: float) -> Any:
+    """Return a regularizer that penalises by `strength sum |w|` more than the given one.
+
+    Args:
+        regularizer: `None`, `L1`, `L2` or `L1L2`; it is not changed.
+        strength: at least 0.
+    """
+    # `L1` keeps a tensor.
+    l1 = float(getattr(regularizer, "l1", 0.0)) + strength
+    l2 = float(getattr(regularizer, "l2", 0.0))
+    return keras.regularizers.L1L2(l1, l2) if l2 else keras.regularizers.L1(l1)

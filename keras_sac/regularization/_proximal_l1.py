@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_sac import _backend
 from keras_sac._arguments import at_least_zero
-from keras_sac._model import Picked, Selection, as_selections, pick, rows
+from keras_sac._model import Kernel, Selection, as_selections, report_rows, select_kernels
 from keras_sac._optimizer import (
     Opaque,
     WrappingOptimizer,
@@ -54,11 +54,12 @@ class ProximalL1(WrappingOptimizer):
     Args:
         inner_optimizer: a Keras optimizer, or its name.
         strength: of the penalty, at least 0.
-        targets: what is thresholded: a layer or model, a variable, a regular expression searched
-            for in `variable.path`, a callable from a variable to a boolean, or a list of those. By
-            default the variables named `kernel`, `embeddings`, `recurrent_kernel`,
-            `pointwise_kernel` and `learner` with two axes or more, never a depthwise kernel, a bias
-            or the scale of a normalisation. What is left out and why is in `report()`.
+        targets: what is thresholded: a layer or model, a variable, the name of a layer, a regular
+            expression searched for in `variable.path`, a callable from a variable to a boolean, or
+            a list of those. By default the variables named `kernel`, `embeddings`,
+            `recurrent_kernel`, `pointwise_kernel` and `learner` with two axes or more, never a
+            depthwise kernel, a bias or the scale of a normalization. `report()` says what is left
+            out, and why.
         group: which weights become zero together: `None` for each by itself, or `"filters"`.
         name: of the optimizer.
 
@@ -121,37 +122,38 @@ class ProximalL1(WrappingOptimizer):
             self.check_same(variables)
             return
         # First, since it may fail: the optimizer is then as it was.
-        chosen, skipped = pick(variables, self._targets.value, done="thresholded")
+        selected, skipped = select_kernels(variables, self._targets.value, purpose="thresholded")
+        kernels = [kernel for kernel, _ in selected]
         if not self.inner_optimizer.built:
             self.inner_optimizer.build(variables)
         super().build(variables)
-        self._chosen, self._skipped = Opaque(chosen), Opaque(skipped)
+        self._chosen, self._skipped = Opaque(kernels), Opaque(skipped)
 
     def before_update(
         self, grads: list[Any], variables: Sequence[keras.Variable]
-    ) -> tuple[Any, list[Picked]]:
+    ) -> tuple[Any, list[Kernel]]:
         """Return the learning rate of the update, and the targets that will be updated."""
         # The update itself counts one further, and with it a schedule.
         rate = ops.convert_to_tensor(self.inner_optimizer.learning_rate)
         # A wrong number of gradients is reported by the inner optimizer.
         pairs = zip(variables, grads, strict=False)
         updated = {self._var_key(variable) for variable, grad in pairs if grad is not None}
-        chosen = self._built_choice()
-        return rate, [p for p in chosen if self._var_key(p.variable) in updated]
+        kernels = self._built_choice()
+        return rate, [k for k in kernels if self._var_key(k.variable) in updated]
 
-    def after_update(self, updated: Any, before: tuple[Any, list[Picked]]) -> None:
+    def after_update(self, updated: Any, before: tuple[Any, list[Kernel]]) -> None:
         """Move the targets towards zero."""
-        rate, chosen = before
+        rate, kernels = before
         if self.strength == 0:
             return
         # No branch: a threshold of 0 changes nothing, and replicas could not assign inside one.
         threshold = ops.where(updated, rate * self.strength, ops.zeros_like(rate))
-        new = [self._thresholded(picked, threshold) for picked in chosen]
-        _backend.assign_all([picked.variable for picked in chosen], new)
+        new = [self._thresholded(kernel, threshold) for kernel in kernels]
+        _backend.assign_all([kernel.variable for kernel in kernels], new)
         moving = averages(self.inner_optimizer)
         if moving is not None:
             masks = [ops.not_equal(value, 0) for value in new]
-            _backend.mask_all([moving[picked.kernel.index] for picked in chosen], masks)
+            _backend.mask_all([moving[kernel.index] for kernel in kernels], masks)
 
     def report(self) -> "pd.DataFrame":
         """Return what is thresholded and what is not, and why.
@@ -160,9 +162,11 @@ class ProximalL1(WrappingOptimizer):
             One row for each trainable variable: `path`, `shape`, `weights`, `thresholded`,
             `reason` (why it is not) and `sparsity` (share of zeros now).
         """
-        details: dict[int, dict[str, str]] = {id(p.variable): {} for p in self._built_choice()}
+        details: dict[int, dict[str, str]] = {id(k.variable): {} for k in self._built_choice()}
         skipped = self._skipped.value
-        return table(rows(self._trainable_variables, skipped, details, done="thresholded"))
+        return table(
+            report_rows(self._trainable_variables, skipped, details, purpose="thresholded")
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, in a form that loads on every backend."""
@@ -176,19 +180,18 @@ class ProximalL1(WrappingOptimizer):
             "group": self.group,
         }
 
-    def _thresholded(self, picked: Picked, threshold: Any) -> Any:
-        value = value_of(picked.variable)
+    def _thresholded(self, kernel: Kernel, threshold: Any) -> Any:
+        value = value_of(kernel.variable)
         own = keras.backend.standardize_dtype(value.dtype)
         # In half precision a small threshold is zero, and the square of a large weight infinite.
         wide = own if own == "float64" else "float32"
         v, t = ops.cast(value, wide), ops.cast(threshold, wide)
         if self.group is None:
             return ops.cast(soft_threshold(v, t), own)
-        kernel = picked.kernel
         size = kernel.size // kernel.shape[kernel.output_axis]
         return ops.cast(group_soft_threshold(v, t * size**0.5, kernel.output_axis), own)
 
-    def _built_choice(self) -> list[Picked]:
+    def _built_choice(self) -> list[Kernel]:
         if self._chosen is None:
             raise ValueError(
                 "This `ProximalL1` has not chosen its variables yet: it does when it is built, at "

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sac._model import Call, watched_calls
+from keras_sac._model import Call, watched_calls, why_not_one_product
 from keras_sac._run import inference
-from keras_sac.sparse_runtime._matrix_layer import kernel_of, why_no_product
+from keras_sac.sparse_runtime._matrix_layer import kernel_of
 from keras_sac.sparse_runtime._semi_structured import (
     DTYPES,
     capability,
@@ -40,7 +40,7 @@ def candidate(layer: keras.layers.Layer) -> Candidate | str:
     Args:
         layer: built, with weights.
     """
-    reason = why_no_product(layer)
+    reason = why_not_one_product(layer)
     if reason:
         return reason
     if layer.compute_dtype in DTYPES:

@@ -1,52 +1,28 @@
-"""Layers that are one matrix product, `activation(x W + bias)`, and those that stand for them."""
+"""`MatrixLayer`: a layer that is one matrix product, and takes the place of another."""
 
-import math
-import re
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-# `ab,bc->ac`, `...x,xy->...y`: the last axis of the inputs times a matrix.
-_PLAIN_EINSUM = re.compile(r"(\.\.\.|[a-z]+)([a-z]),\2([a-z])->\1\3")
-
-
-def why_no_product(layer: keras.layers.Layer) -> str | None:
-    """Return why a layer is not one matrix product that another can stand for, `None` if it is."""
-    if layer.quantization_mode is not None:
-        return "it is quantized"
-    if type(layer) is keras.layers.Dense:
-        return None
-    if type(layer) is keras.layers.EinsumDense:
-        found = _PLAIN_EINSUM.fullmatch(layer.equation.replace(" ", ""))
-        if not found:
-            return f"{layer.equation} is more than one matrix product"
-        return None if layer.bias_axes in (None, found[3]) else "its bias has several axes"
-    if type(layer) in _CONVOLUTIONS:
-        if math.prod(layer.kernel_size) > 1:
-            return "its filters are larger than 1x1"
-        return None if layer.groups == 1 else "its filters are in groups"
-    return "no Dense, EinsumDense or 1x1 convolution"
+from keras_sac._model import KernelAxes, kind_of
 
 
 def kernel_of(layer: keras.layers.Layer) -> np.ndarray:
     """Return the kernel of a layer that is one matrix product, `(in_dim, units)`."""
-    kernel = ops.convert_to_numpy(layer.kernel)
-    return kernel.reshape(kernel.shape[-2:])
+    return _axes_of(layer).to_matrix(ops.convert_to_numpy(layer.kernel))
 
 
 def settings_of(layer: keras.layers.Layer) -> dict[str, Any]:
-    """Return the arguments of a `MatrixLayer` that stands for a layer.
+    """Return the arguments of a `MatrixLayer` that takes the place of a layer.
 
     Activity regularizers, and what else is for training, are left out.
     """
-    convolution = type(layer) in _CONVOLUTIONS
     return {
-        "units": layer.kernel.shape[-1],
-        "strides": layer.strides if convolution else (),
-        "data_format": layer.data_format if convolution else "channels_last",
+        "units": layer.kernel.shape[_axes_of(layer).output_axis],
+        "strides": getattr(layer, "strides", ()),
+        "data_format": getattr(layer, "data_format", "channels_last"),
         "activation": layer.activation,
         "use_bias": layer.bias is not None,
         "supports_masking": layer.supports_masking,
@@ -57,11 +33,17 @@ def settings_of(layer: keras.layers.Layer) -> dict[str, Any]:
 
 def input_shape_of(layer: keras.layers.Layer) -> tuple[int | None, ...]:
     """Return the shape that a `MatrixLayer` in the place of a layer is built with."""
-    in_dim = layer.kernel.shape[-2]
-    if type(layer) not in _CONVOLUTIONS:
-        return (None, in_dim)
-    axes = (None,) * layer.rank
-    return (None, in_dim, *axes) if layer.data_format == "channels_first" else (None, *axes, in_dim)
+    in_dim = layer.kernel.shape[_axes_of(layer).input_axis]
+    axes = (None,) * len(getattr(layer, "strides", ()))
+    first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    return (None, in_dim, *axes) if first else (None, *axes, in_dim)
+
+
+def _axes_of(layer: keras.layers.Layer) -> KernelAxes:
+    kind = kind_of(layer)
+    if kind is None:
+        raise ValueError(f"The table of layer classes does not know {type(layer).__name__}.")
+    return kind.kernels(layer)["kernel"]
 
 
 class MatrixLayer(keras.layers.Layer):

@@ -84,7 +84,7 @@ def sparse_of(layer: keras.layers.Layer) -> SparseDense:
     """Return a layer with the same outputs that runs as a CSR product.
 
     Args:
-        layer: built, one for which `why_no_product` has nothing to say.
+        layer: built, a layer that is one matrix product (`why_not_one_product` returns `None`).
     """
     matrix = padded_csr(kernel_of(layer))
     new = SparseDense(pieces=len(matrix.rows), **settings_of(layer))

@@ -51,7 +51,7 @@ def to_sparse_runtime(
     on the inputs that reach it; the faster one is put in. Then the whole model is measured against
     the dense one, and where it is not faster all of it stays dense. So decide it on the machine,
     the backend and the batch sizes where it will run. On a GPU of compute capability 8 and more,
-    kernels with two zeros in four (`NM(2, 4)`) in half precision are tried in torch's 2:4 format.
+    kernels with two zeros in four (`NM(m=4, n_zeros=2)`) in half precision are tried in torch's 2:4 format.
 
     Args:
         model: built Functional or Sequential model, nested ones too. Layers inside composite
@@ -69,9 +69,9 @@ def to_sparse_runtime(
         are not zero, eight bytes each; TensorFlow holds them twice). Exchanged layers do not train.
         It can be saved, unless it has 2:4 layers; better save the model it was made from with
         `save_sparse`, and decide anew where it runs. And a table with one row for each layer that
-        has weights, and a last one, `total`: `layer`, `type`, `sparsity` (of its matrices),
-        `runs_as` (`"dense"`, `"csr"`, `"2:4"`), for each batch size `dense_ms_<n>`,
-        `sparse_ms_<n>`, `speedup_<n>` (NaN if not measured), and `reason`.
+        has weights: `layer`, `type`, `sparsity` (of its matrices), `runs_as` (`"dense"`, `"csr"`,
+        `"2:4"`), for each batch size `dense_ms_<n>`, `sparse_ms_<n>`, `speedup_<n>` (NaN if not
+        measured), and `reason`. `attrs["total"]` is a dict with the same of the whole model.
 
     Raises:
         ValueError: if the model is not built or no Functional or Sequential one, the sample does
@@ -84,7 +84,7 @@ def to_sparse_runtime(
         >>> x = np.ones((4, 64), "float32")
         >>> fast, report = to_sparse_runtime(model, x, repeats=5)
         >>> report["runs_as"].tolist(), report["reason"][0]
-        (['dense', 'dense'], 'fewer than 50% of its weights are zero')
+        (['dense'], 'fewer than 50% of its weights are zero')
         >>> np.allclose(fast.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5)
         True
 
@@ -121,8 +121,6 @@ def to_sparse_runtime(
         rows = [_given_up(row) for row in rows]
     zeros, size = (sum(each) for each in zip(*map(sparsity_of, layers), strict=True))
     total = {
-        "layer": "total",
-        "type": type(model).__name__,
         "sparsity": zeros / size if size else np.nan,
         "runs_as": _kinds(rows),
         **total,
@@ -130,7 +128,7 @@ def to_sparse_runtime(
     }
     if verbose:
         print(f"total: {total['runs_as']}, {total['reason']}")
-    return runtime, table([*rows, total], columns(list(batches)))
+    return runtime, table(rows, columns(list(batches)), total)
 
 
 def _whole(

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_sac import pruning
-from keras_sac.pruning import Masks, Unstructured, choose
+from keras_sac.pruning import Masks, Unstructured, select_pruned
 from keras_sac.tfmot._marked_target import targets_of
 
 
@@ -28,8 +28,8 @@ class Loop:
     @property
     def masks(self) -> dict[str, np.ndarray]:
         """Boolean masks by the paths of the variables."""
-        members = [] if self._masks is None else self._masks.members
-        return {m.variable.path: keras.ops.convert_to_numpy(m.mask) for m in members}
+        kernels = [] if self._masks is None else self._masks.kernels
+        return {k.kernel.path: keras.ops.convert_to_numpy(k.mask) for k in kernels}
 
     def begin_batch(self) -> None:
         """Refresh the masks that are due for the next batch, and put them on."""
@@ -52,8 +52,8 @@ class Loop:
 
     def _made(self) -> Masks:
         targets = tuple(targets_of(self._model))
-        choices, _ = choose(self._model.trainable_variables, targets, None, Unstructured())
-        return Masks(choices, pruning.Magnitude(), "layer", _zeros)
+        kernels, _ = select_pruned(self._model.trainable_variables, targets, None, Unstructured())
+        return Masks(kernels, pruning.Magnitude(), "uniform", _zeros)
 
 
 def _zeros(

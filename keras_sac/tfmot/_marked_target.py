@@ -6,8 +6,8 @@ from typing import Any
 import keras
 
 from keras_sac import pruning
-from keras_sac._model import Kernel, found, place
-from keras_sac.pruning import identity
+from keras_sac._model import Kernel, describe, places_of, restored
+from keras_sac.pruning import schedule_key
 from keras_sac.tfmot._marks import Mark, Marked, check, mark_of, marked_layers
 
 
@@ -37,7 +37,7 @@ def targets_of(model: keras.Model) -> list["MarkedTarget"]:
 def _way(mark: Mark) -> str:
     # Layers marked alike one by one must not become targets that are checked one by one: a layer
     # without weights would be a target that matches nothing.
-    return str((identity(mark.schedule), type(mark.pattern), mark.pattern.get_config()))
+    return str((schedule_key(mark.schedule), type(mark.pattern), mark.pattern.get_config()))
 
 
 def _may_match(marked: Sequence[Marked], marks: list[Mark]) -> bool:
@@ -58,8 +58,7 @@ class MarkedTarget(pruning.Target):
         pattern: of the engine.
         model: that holds marked layers; `None` if it comes from a file.
         marks: with that schedule and pattern.
-        places: without a model, the `place` of each variable; `None` for all that are pruned by
-            default.
+        places: without a model, the places of the variables; `None` for all kernels.
     """
 
     def __init__(
@@ -71,25 +70,21 @@ class MarkedTarget(pruning.Target):
         marks: Sequence[Mark] = (),
         places: Sequence[Any] | None = None,
     ):
-        # The base class wants to know by what it selects; `picks` does not ask it.
+        # The base class needs a selector; `resolve` does not use it.
         super().__init__(".", schedule, pattern)
         self._model = model
         self._marks = list(marks)
         self._from_file = places
         self._found: set[int] | None = None
 
-    def meet(self, kernels: Sequence[Kernel]) -> None:
-        """Look at all variables, before it is asked about each."""
-        super().meet(kernels)
-        self._at_places = found(self._from_file or [], kernels)
-
-    def picks(self, variable: keras.Variable, kernel: Kernel) -> bool:
-        """Return whether a mark leads to the variable, or did when it was saved."""
+    def resolve(self, kernels: Sequence[Kernel]) -> set[int]:
+        """Return the indices of the marked variables, or of those that were when it was saved."""
         if self._model is not None:
-            return id(variable) in self._marked(self._model)
+            marked = self._marked(self._model)
+            return {kernel.index for kernel in kernels if id(kernel.variable) in marked}
         if self._from_file is None:
-            return kernel.obstacle is None
-        return kernel.index in self._at_places
+            return {kernel.index for kernel in kernels if kernel.skip_reason is None}
+        return restored(self._from_file, kernels)
 
     def layers(self) -> list[keras.layers.Layer]:
         """Return the model, which knows what kind of kernel each variable is."""
@@ -121,8 +116,8 @@ class MarkedTarget(pruning.Target):
     def _places(self, model: keras.Model) -> list[Any] | None:
         if model.built:
             marked = self._marked(model)
-            variables = enumerate(model.trainable_variables)
-            return [place(i, v.path, v.shape) for i, v in variables if id(v) in marked]
+            kernels = describe(model.trainable_variables)
+            return places_of([kernel for kernel in kernels if id(kernel.variable) in marked])
         mark = mark_of(model)
         if mark in self._marks and mark.policy is None:
             return None

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_sac import pruning
-from keras_sac._model import describe
+from keras_sac._model import describe, inner_layers
 
 _MARK = "_pruning_mark"
 
@@ -90,8 +90,7 @@ def check(marked: Sequence[Marked]) -> None:
 
 def children(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """Return the layers directly inside a layer."""
-    # Only models have a public `layers`.
-    return layer._flatten_layers(include_self=False, recursive=False)
+    return inner_layers(layer)
 
 
 def _visit(
@@ -133,10 +132,10 @@ def _described(layer: keras.layers.Layer, mark: Mark) -> Marked:
     return Marked(
         layer,
         mark,
-        variables=[v for v, kernel in zip(own, kernels, strict=True) if kernel.obstacle is None],
+        variables=[kernel.variable for kernel in kernels if kernel.skip_reason is None],
         unknown=any(
-            kernel.obstacle is not None and not kernel.unsuited and v.trainable
-            for v, kernel in zip(own, kernels, strict=True)
+            kernel.skip_reason is not None and not kernel.never and kernel.variable.trainable
+            for kernel in kernels
         ),
     )
 
@@ -176,7 +175,7 @@ def _check_pattern(
     if isinstance(pattern, pruning.Block) and rank != 2:
         what, needed = f"block_size={pattern.size}", "two axes"
     elif isinstance(pattern, pruning.NM) and rank < 2:
-        what, needed = f"sparsity_m_by_n={(pattern.n_zero, pattern.m)}", "two axes or more"
+        what, needed = f"sparsity_m_by_n={(pattern.n_zeros, pattern.m)}", "two axes or more"
     else:
         return
     raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_sac import pruning
+from keras_sac._model import all_layers
 from keras_sac.tfmot._adapted_schedule import adapted
 from keras_sac.tfmot._marks import (
     Mark,
@@ -109,7 +110,7 @@ def prune_low_magnitude(
             "`prune_low_magnitude` needs a Keras model, a Keras layer or a list of layers. "
             f"Received an object of type {type(to_prune).__module__}.{type(to_prune).__name__}"
         )
-    if all(layer.built for layer in to_prune._flatten_layers()):
+    if all(layer.built for layer in all_layers(to_prune)):
         check([each for each in marked_layers(to_prune) if each.mark is mark])
     return to_prune
 
@@ -153,7 +154,8 @@ def _pattern(block_size: Any, pooling: str, sparsity_m_by_n: Any) -> pruning.Pat
             "Weights are pruned in blocks, or n of each m, not both. Received: "
             f"block_size={block_size}, sparsity_m_by_n={sparsity_m_by_n}"
         )
-    return pruning.NM(*_pair("sparsity_m_by_n", sparsity_m_by_n))
+    n_zeros, m = _pair("sparsity_m_by_n", sparsity_m_by_n)
+    return pruning.NM(m=m, n_zeros=n_zeros)
 
 
 def _pair(name: str, value: Any) -> tuple[int, int]:

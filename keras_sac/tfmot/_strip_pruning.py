@@ -5,6 +5,7 @@ import warnings
 import keras
 import numpy as np
 
+from keras_sac._model import all_layers
 from keras_sac.tfmot._marks import marked_layers, remove_mark
 from keras_sac.tfmot._wrap_optimizer import pruning_optimizer, state_of, take_off
 
@@ -46,8 +47,7 @@ def strip_pruning(model: keras.Model) -> keras.Model:
         loop.apply()
     _check_pruned(model)
     take_off(model)
-    # Keras has no public way to see the layers inside a composite layer.
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         remove_mark(layer)
     return model
 

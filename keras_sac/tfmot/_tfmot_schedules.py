@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_sac import pruning
-from keras_sac._arguments import share
+from keras_sac._arguments import fraction
 
 
 class PruningSchedule(abc.ABC):
@@ -64,7 +64,7 @@ class PruningSchedule(abc.ABC):
         pruning.PruningSchedule(begin_step, end_step, frequency)
 
     def _validate_sparsity(self, sparsity: float, variable_name: str) -> None:
-        share(variable_name, sparsity)
+        fraction(variable_name, sparsity)
 
 
 class _Nested:

@@ -9,16 +9,14 @@ def relu(x):
 
 
 def rows(table):
-    """`layer -> (activations, zeros)` of all rows but the last, which is checked here."""
+    """`layer -> (activations, zeros)` of all rows; the total is checked here."""
     assert list(table.columns) == ["layer", "type", "activations", "zeros", "sparsity"]
-    total = table.iloc[-1]
-    each = table.iloc[:-1]
-    assert (total["layer"], total["type"]) == ("total", "")
-    assert total["activations"] == each["activations"].sum()
-    assert total["zeros"] == pytest.approx(each["zeros"].sum(), rel=1e-12)
-    for row in (total, *each.to_dict("records")):
+    total = table.attrs["total"]
+    assert total["activations"] == table["activations"].sum()
+    assert total["zeros"] == pytest.approx(table["zeros"].sum(), rel=1e-12)
+    for row in (total, *table.to_dict("records")):
         assert row["sparsity"] == pytest.approx(row["zeros"] / row["activations"], rel=1e-12)
-    return {r["layer"]: (r["activations"], r["zeros"]) for r in each.to_dict("records")}
+    return {r["layer"]: (r["activations"], r["zeros"]) for r in table.to_dict("records")}
 
 
 def counted(outputs):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_sac.pruning import ConstantSparsity, PruningOptimizer
-from keras_sac.pruning._distribution import SCOPES, masks
+from keras_sac.pruning._distribution import DISTRIBUTIONS, masks_for
 from keras_sac.pruning._identifiers import CRITERIA as NAMED_CRITERIA
 from keras_sac.pruning._identifiers import PATTERNS as NAMED_PATTERNS
 from keras_sac.pruning._identifiers import get_criterion, get_pattern
@@ -161,8 +161,8 @@ def test_a_weight_that_is_nan_is_never_kept(criterion, rng):
     spoiled = numpy(weight).copy()
     spoiled[2, 3] = np.nan
     scores = criterion.scores(tensor(spoiled), state)
-    (mask,) = masks(
-        [scores], [kernel((6, 5))], [get_pattern(None)], tensor(0.1, "float32"), "layer"
+    (mask,) = masks_for(
+        [scores], [kernel((6, 5))], [get_pattern(None)], tensor(0.1, "float32"), "uniform"
     )
     assert not numpy(mask)[2, 3]
 
@@ -181,16 +181,16 @@ def groups_kept(pattern, mask, described):
 
 
 @each_pattern
-@pytest.mark.parametrize("scope", SCOPES)
-def test_a_mask_is_boolean_deterministic_and_the_same_compiled(pattern, shape, scope, rng):
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_mask_is_boolean_deterministic_and_the_same_compiled(pattern, shape, distribution, rng):
     described = kernel(shape)
     scores = tensor(rng.random(shape), "float32")
 
     def function(scores, sparsity):
-        return masks([scores], [described], [pattern], sparsity, scope)[0]
+        return masks_for([scores], [described], [pattern], sparsity, distribution)[0]
 
     # Dynamo takes long to follow a loop; Keras itself runs PyTorch without it.
-    slow = keras.backend.backend() == "torch" and (scope, label(pattern)) != ("layer", "Rows")
+    slow = keras.backend.backend() == "torch" and (distribution, label(pattern)) != ("uniform", "Rows")
     compilers = [] if slow else reference.compilers()
     sparsity = tensor(0.75, "float32")
     mask = function(scores, sparsity)
@@ -201,9 +201,9 @@ def test_a_mask_is_boolean_deterministic_and_the_same_compiled(pattern, shape, s
         np.testing.assert_array_equal(numpy(compiled(function)(scores, sparsity)), numpy(mask))
 
 
-def decide(pattern, described, scope):
+def decide(pattern, described, distribution):
     return reference.quick(
-        lambda scores, sparsity: masks([scores], [described], [pattern], sparsity, scope)[0]
+        lambda scores, sparsity: masks_for([scores], [described], [pattern], sparsity, distribution)[0]
     )
 
 
@@ -212,7 +212,7 @@ def test_so_many_groups_stay_as_the_formula_says(pattern, shape, rng):
     described = kernel(shape)
     scores = tensor(rng.uniform(0.1, 1, size=shape), "float32")
     groups = int(np.prod(pattern.pool(scores, described).shape))
-    function = decide(pattern, described, "layer")
+    function = decide(pattern, described, "uniform")
     for sparsity in (0.0, 0.3, 0.5, 0.99):
         mask = numpy(function(scores, tensor(sparsity, "float32")))
         if pattern.fixed_sparsity is None:
@@ -224,12 +224,12 @@ def test_so_many_groups_stay_as_the_formula_says(pattern, shape, rng):
 
 
 @each_pattern
-@pytest.mark.parametrize("scope", SCOPES)
-def test_a_score_that_is_nan_is_never_kept(pattern, shape, scope, rng):
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_score_that_is_nan_is_never_kept(pattern, shape, distribution, rng):
     scores = rng.random(shape).astype("float32")
     spoiled = rng.random(shape) < 0.2
     scores[spoiled] = np.nan
-    mask = decide(pattern, kernel(shape), scope)(tensor(scores), tensor(0.3, "float32"))
+    mask = decide(pattern, kernel(shape), distribution)(tensor(scores), tensor(0.3, "float32"))
     assert not numpy(mask)[spoiled].any()
 
 

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_sac._model import Selection, as_selections, pick
+from keras_sac._model import Selection, as_selections, select_kernels
 
 L = keras.layers
 ALL = ["conv/kernel", "first/kernel", "last/kernel"]
@@ -51,4 +51,4 @@ def twins(prefix=""):
 
 
 def choose(variables, targets):
-    return pick(variables, as_selections(targets, Selection), done="pruned")
+    return select_kernels(variables, as_selections(targets, Selection), purpose="pruned")

@@ -45,7 +45,7 @@ def test_one_place_along_the_output_axis_makes_one_output(
     layer = built(make(use_bias=use_bias), *shape)
     variables = layer.trainable_variables
     described = of(variables, kernel, [layer] if known else [])
-    assert described.obstacle is None
+    assert described.skip_reason is None
     (variable,) = [v for v in variables if v.path == described.path]
     x = rng.normal(size=(2, *shape)).astype("float32")
     before, weights = numpy(layer(x)), numpy(variable).copy()
@@ -118,10 +118,10 @@ KERNELS = [
 def test_what_is_a_kernel(make, expected, known):
     layer = make()
     described = describe(layer.trainable_variables, [layer] if known else [])
-    assert {d.path.rsplit("/", 1)[-1] for d in described if d.obstacle is None} == expected
+    assert {d.path.rsplit("/", 1)[-1] for d in described if d.skip_reason is None} == expected
 
 
-def test_each_obstacle_says_why():
+def test_each_reason_is_named():
     model = keras.Sequential(
         [
             keras.Input((8, 8, 4)),
@@ -131,25 +131,25 @@ def test_each_obstacle_says_why():
         ]
     )
     reasons = {d.path.split("/", 1)[1]: d for d in describe(model.trainable_variables)}
-    assert "depthwise" in reasons["dw/kernel"].obstacle
-    assert "bias" in reasons["dw/bias"].obstacle
-    assert "normalisation" in reasons["norm/gamma"].obstacle
-    assert "names of kernels" in reasons["act/alpha"].obstacle
-    # What is merely unknown may be picked; what is unsuited only by itself.
-    assert [d.unsuited for d in reasons.values()] == [True, True, True, True, False]
+    assert "depthwise" in reasons["dw/kernel"].skip_reason
+    assert "bias" in reasons["dw/bias"].skip_reason
+    assert "normalization" in reasons["norm/gamma"].skip_reason
+    assert "names of kernels" in reasons["act/alpha"].skip_reason
+    # An unknown variable may be selected; others only by themselves.
+    assert [d.never for d in reasons.values()] == [True, True, True, True, False]
 
 
 def test_a_layer_of_one_filter_is_known_by_its_layer():
     layer = built(L.Conv2D(1, 3, use_bias=False), 8, 8, 4)
-    assert of(layer.trainable_variables, "kernel", [layer]).obstacle is None
+    assert of(layer.trainable_variables, "kernel", [layer]).skip_reason is None
     # Without it the kernel has the shape of a depthwise one: rather left alone, and reported.
-    assert of(layer.trainable_variables, "kernel").obstacle is not None
+    assert of(layer.trainable_variables, "kernel").skip_reason is not None
 
 
 def test_the_layers_inside_a_layer_are_found():
     layer = built(L.Bidirectional(L.LSTM(3)), 5, 4)
     described = describe(layer.trainable_variables, [layer])
-    assert sum(d.obstacle is None for d in described) == 4
+    assert sum(d.skip_reason is None for d in described) == 4
     model = keras.Sequential([keras.Input((6, 6, 5)), L.Conv2DTranspose(5, 3, name="up")])
     outer = keras.Sequential([keras.Input((6, 6, 5)), model])
     assert of(outer.trainable_variables, "kernel", [outer]).output_axis == 2

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 
-from keras_sac._model._labelled_batches import iterate
+from keras_sac._model._labelled_batches import labelled_batches
 from keras_sac.bases import Moments, pca
 
 
@@ -30,7 +30,7 @@ class Sequence(keras.utils.PyDataset):
 
 
 def collect(data, labels=None, **kwargs):
-    batches = list(iterate(data, labels, **kwargs))
+    batches = list(labelled_batches(data, labels, **kwargs))
     assert all(isinstance(x, np.ndarray) for x, _ in batches)
     x = np.concatenate([x for x, _ in batches])
     with_labels = batches[0][1] is not None
@@ -109,7 +109,7 @@ def test_tensorflow_dataset(x, y):
     unknown_length = dataset.filter(lambda a, b: True)
     np.testing.assert_array_equal(collect(unknown_length)[0], x)
     with pytest.raises(ValueError, match="infinite"):
-        iterate(dataset.repeat())
+        labelled_batches(dataset.repeat())
 
 
 def test_torch_loader(x, y):
@@ -142,12 +142,12 @@ def test_sparse_arrays(rng, shape):
 
 
 def test_nested_lists_of_numbers_are_an_array():
-    assert [x.tolist() for x, _ in iterate([[1, 2], [3, 4]], batch_size=1)] == [[[1, 2]], [[3, 4]]]
+    assert [x.tolist() for x, _ in labelled_batches([[1, 2], [3, 4]], batch_size=1)] == [[[1, 2]], [[3, 4]]]
 
 
 def test_arrays_are_cut_and_iterables_are_not(x):
-    assert [len(b) for b, _ in iterate(x, batch_size=4)] == [4, 4, 3]
-    assert [len(b) for b, _ in iterate([x], batch_size=4)] == [11]
+    assert [len(b) for b, _ in labelled_batches(x, batch_size=4)] == [4, 4, 3]
+    assert [len(b) for b, _ in labelled_batches([x], batch_size=4)] == [11]
 
 
 def test_dask_is_read_block_by_block():
@@ -160,7 +160,7 @@ def test_dask_is_read_block_by_block():
     lazy = dask.array.map_blocks(
         block, chunks=((3, 3, 3), (2,)), dtype=float, meta=np.empty((0, 0))
     )
-    batches = iterate(lazy)
+    batches = labelled_batches(lazy)
     next(batches)
     assert set(read) == {(0, 0)}
     assert len(list(batches)) == 2
@@ -180,26 +180,26 @@ def test_dask_blocks_of_unknown_length(rng):
 
 def test_dask_that_is_no_array():
     with pytest.raises(ValueError, match="to_dask_array"):
-        iterate(dask.delayed(np.zeros)((3, 2)))
+        labelled_batches(dask.delayed(np.zeros)((3, 2)))
 
 
 def test_a_memmap_is_never_read_whole(tmp_path, rng):
     stored = memmap_of(rng.normal(size=(64, 8)), tmp_path)
-    for batch, _ in iterate(stored, batch_size=16):
+    for batch, _ in labelled_batches(stored, batch_size=16):
         assert isinstance(batch, np.memmap)
 
 
 def test_a_generator_is_consumed_once(x):
     generator = (x for _ in range(2))
-    assert sum(len(b) for b, _ in iterate(generator)) == 22
+    assert sum(len(b) for b, _ in labelled_batches(generator)) == 22
     with pytest.raises(ValueError, match="empty.*only once"):
-        list(iterate(generator))
+        list(labelled_batches(generator))
 
 
 @pytest.mark.parametrize("data", [np.zeros((0, 3)), [], (), iter([]), [np.zeros((0, 3))]])
 def test_refuses_no_samples(data):
     with pytest.raises(ValueError, match="no samples"):
-        list(iterate(data))
+        list(labelled_batches(data))
 
 
 @pytest.mark.parametrize(
@@ -221,36 +221,36 @@ def test_refuses_no_samples(data):
 )
 def test_refuses_what_it_cannot_read(data, message):
     with pytest.raises(ValueError, match=message):
-        list(iterate(data))
+        list(labelled_batches(data))
 
 
 def test_refuses_an_endless_dataset(x):
     with pytest.raises(ValueError, match="infinite"):
-        iterate(Sequence(x, endless=True))
+        labelled_batches(Sequence(x, endless=True))
 
 
 def test_refuses_labels_of_another_length(x, y):
     with pytest.raises(ValueError, match="10 labels for 11 samples"):
-        iterate(x, y[:-1])
+        labelled_batches(x, y[:-1])
     with pytest.raises(ValueError, match="samples 8 to 11"):
-        list(iterate((x[i : i + 4] for i in (0, 4, 7)), y))
+        list(labelled_batches((x[i : i + 4] for i in (0, 4, 7)), y))
     with pytest.raises(ValueError, match="11 labels for 8 samples"):
-        list(iterate((x[i : i + 4] for i in (0, 4)), y))
+        list(labelled_batches((x[i : i + 4] for i in (0, 4)), y))
     with pytest.raises(ValueError, match="single value"):
-        iterate(x, 3)
+        labelled_batches(x, 3)
 
 
 def test_refuses_labels_given_twice(x, y):
     with pytest.raises(ValueError, match="twice"):
-        iterate((x, y), y)
+        labelled_batches((x, y), y)
     with pytest.raises(ValueError, match="labels of their own"):
-        list(iterate([(x, y)], y))
+        list(labelled_batches([(x, y)], y))
 
 
 @pytest.mark.parametrize("size", [0, -3, 2.5, True, None])
 def test_refuses_a_batch_size(x, size):
     with pytest.raises(ValueError, match="`batch_size` must be"):
-        iterate(x, batch_size=size)
+        labelled_batches(x, batch_size=size)
 
 
 def test_short_passes_are_silent_and_long_ones_show_a_bar(x, capsys, monkeypatch):

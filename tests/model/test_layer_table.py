@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_sac._model._layer_table import uses_of
+from keras_sac._model import kind_of
 from keras_sac.analysis._macs import macs_of
 
 
@@ -68,7 +68,7 @@ def test_channels_first():
     layer = layers.Conv2D(6, 3, data_format="channels_first", padding="same")
     shape = layer.compute_output_shape((1, 4, 9, 8))
     layer.build((1, 4, 9, 8))
-    assert uses_of(layer, (1, 4, 9, 8), shape, {}) == 9 * 8
+    assert kind_of(layer).uses(layer, (1, 4, 9, 8), shape) == 9 * 8
 
 
 @pytest.mark.parametrize("values", [None, 3])

@@ -30,7 +30,7 @@ def model():
 
 def picked(model, targets):
     chosen, skipped = choose(model.trainable_variables, targets)
-    paths = [each.variable.path for each in chosen]
+    paths = [kernel.path for kernel, _ in chosen]
     assert len(paths) + len(skipped) == len(model.trainable_variables)
     assert all(skipped.values())
     return ends(paths)
@@ -71,7 +71,7 @@ def test_a_variable_of_an_unknown_name_is_picked_by_its_layer():
         choose(variables, None)
     for target in (layer, "mixing", model, lambda v: True):
         chosen, skipped = choose(variables, target)
-        assert [each.variable.path for each in chosen] == [layer.mixing.path]
+        assert [kernel.path for kernel, _ in chosen] == [layer.mixing.path]
         assert list(skipped) == [layer.bias.path]
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_sac._model import Selection, rows
+from keras_sac._model import Selection, report_rows
 from tests.model.models import choose, ends, mixed
 
 L = keras.layers
@@ -28,7 +28,7 @@ def test_the_first_that_picks_a_variable_counts(model):
     with pytest.raises(ValueError, match=r"match nothing.*'last\|bias\|dw/kernel'"):
         choose(model.trainable_variables, selections)
     chosen, _ = choose(model.trainable_variables, selections[:2])
-    assert [each.selection for each in chosen] == [selections[i] for i in (1, 0, 1)]
+    assert [selection for _, selection in chosen] == [selections[i] for i in (1, 0, 1)]
 
 
 @pytest.mark.parametrize("target", ["nothing_has_this_name", lambda v: False, "bias$", "dw"])
@@ -55,9 +55,9 @@ def test_a_model_without_kernels_is_refused():
 
 def test_rows_say_what_is_chosen_and_why_not(model):
     chosen, skipped = choose(model.trainable_variables, "conv|last")
-    details = {id(each.variable): {"how": "by hand"} for each in chosen}
+    details = {id(kernel.variable): {"how": "by hand"} for kernel, _ in chosen}
     model.get_layer("last").kernel.assign(np.eye(8, 3))
-    listed = rows(model.trainable_variables, skipped, details, done="painted")
+    listed = report_rows(model.trainable_variables, skipped, details, purpose="painted")
     table = {ends([row["path"]])[0]: row for row in listed}
     assert len(listed) == len(model.trainable_variables)
     assert [row["painted"] for row in listed].count(True) == 2

@@ -12,15 +12,15 @@ L = keras.layers
 def test_the_kernels_trained_or_frozen():
     model = mixed()
     model.get_layer("conv").trainable = False
-    pairs = kernels_of(model)
-    assert ends(kernel.path for _, kernel in pairs) == ALL
-    for variable, kernel in pairs:
-        assert (variable.path, tuple(variable.shape)) == (kernel.path, kernel.shape)
+    kernels = kernels_of(model)
+    assert ends(kernel.path for kernel in kernels) == ALL
+    for kernel in kernels:
+        assert (kernel.variable.path, tuple(kernel.variable.shape)) == (kernel.path, kernel.shape)
 
 
 def test_the_layers_of_the_model_are_known():
     model = keras.Sequential([keras.Input((6, 6, 5)), L.Conv2DTranspose(5, 3, use_bias=False)])
-    ((_, kernel),) = kernels_of(model)
+    (kernel,) = kernels_of(model)
     assert kernel.output_axis == 2
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from keras_sac.pruning import NM, Block, ConstantSparsity, Filters, PolynomialDecay, Unstructured
-from keras_sac.pruning._distribution import erk_densities, masks
+from keras_sac.pruning._distribution import erk_densities, masks_for
 from keras_sac.pruning._top_k import kept
 from tests.marks import slow_on_jax
 from tests.pruning import reference
@@ -134,7 +134,7 @@ def test_n_m_leaves_so_many_in_each_group(data):
 
 GLOBAL_SHAPES = [(4, 5), (3, 2, 6), (7, 2)]
 global_masks = reference.quick(
-    lambda scores, sparsity: masks(
+    lambda scores, sparsity: masks_for(
         scores, [kernel(s) for s in GLOBAL_SHAPES], [Unstructured()] * 3, sparsity, "global"
     )
 )
@@ -208,8 +208,8 @@ def test_a_constant_has_turns_between_begin_and_end(sparsity, begin, length, fre
 
 
 column_mask = reference.quick(
-    lambda scores, sparsity: masks(
-        [scores], [kernel(scores.shape)], [Unstructured()], sparsity, "layer"
+    lambda scores, sparsity: masks_for(
+        [scores], [kernel(scores.shape)], [Unstructured()], sparsity, "uniform"
     )[0]
 )
 

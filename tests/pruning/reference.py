@@ -29,8 +29,10 @@ def tensor(array: Any, dtype: str | None = None) -> Any:
 def kernel(shape: Sequence[int], output_axis: int = -1, input_axis: int = -2) -> Kernel:
     """Describe a kernel of `shape`, as of a layer whose axes are known."""
     rank = len(shape)
+    variable = keras.Variable(np.zeros(shape, "float32"), name="kernel")
     return Kernel(
-        0, "layer/kernel", tuple(shape), output_axis % rank, input_axis % rank, None, False
+        variable,
+        *(0, "layer/kernel", tuple(shape), output_axis % rank, input_axis % rank, None, False),
     )
 
 

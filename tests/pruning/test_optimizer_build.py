@@ -42,7 +42,7 @@ def test_built_for_other_variables():
         ({"schedule": 0.8}, "must be a `PruningSchedule`"),
         ({"criterion": "size"}, "criterion"),
         ({"pattern": "3:4"}, "pattern"),
-        ({"scope": "model"}, "scope"),
+        ({"distribution": "model"}, "distribution"),
         ({"targets": []}, "would choose nothing"),
         ({"targets": 3}, "A target is"),
         ({"targets": "("}, "regular expression"),
@@ -62,11 +62,11 @@ def test_targets_that_match_nothing():
         optimizer.build(model().trainable_variables)
 
 
-@pytest.mark.parametrize("select", ["layer", "variable", "callable"])
+@pytest.mark.parametrize("select", ["uniform", "variable", "callable"])
 def test_targets_come_back_from_a_file(tmp_path, select):
     built = model()
     layer = built.layers[1]
-    target = {"layer": layer, "variable": layer.kernel, "callable": lambda v: v is layer.kernel}
+    target = {"uniform": layer, "variable": layer.kernel, "callable": lambda v: v is layer.kernel}
     fitted(PruningOptimizer(SGD(0.1), schedule(), targets=target[select]), built=built)
     built.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_sac.pruning import NM, Block, Filters, Pattern, Unstructured
-from keras_sac.pruning._distribution import masks
+from keras_sac.pruning._distribution import masks_for
 from keras_sac.pruning._identifiers import get_pattern
 from tests.pruning import reference
 from tests.pruning.reference import FLOATS, kernel, numpy, tensor
@@ -16,7 +16,7 @@ def mask_of(scores, pattern, sparsity=0.5, dtype="float32", **axes):
     described = kernel(np.shape(scores), **axes)
 
     def function(scores, sparsity):
-        return masks([scores], [described], [pattern], sparsity, "layer")[0]
+        return masks_for([scores], [described], [pattern], sparsity, "uniform")[0]
 
     return numpy(reference.quick(function)(tensor(scores, dtype), tensor(sparsity, "float32")))
 
@@ -88,21 +88,21 @@ def test_each_group_loses_its_smallest(rng, shape, axis, n_zero, m):
 @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.9])
 def test_the_sparsity_of_n_m_is_its_own(rng, sparsity):
     scores = rng.random((16, 8)).astype("float32")
-    mask = mask_of(scores, NM(3, 4), sparsity)
+    mask = mask_of(scores, NM(m=4, n_zeros=3), sparsity)
     assert mask.sum() == 32
-    assert NM(3, 4).fixed_sparsity == 0.75
+    assert NM(m=4, n_zeros=3).fixed_sparsity == 0.75
     assert {p.fixed_sparsity for p in (Unstructured(), Filters(), Block((2, 2)))} == {None}
 
 
 def test_of_equal_scores_in_a_group_the_first_stay():
-    mask = mask_of(np.zeros((8, 1), "float32"), NM(2, 4))
+    mask = mask_of(np.zeros((8, 1), "float32"), NM(m=4, n_zeros=2))
     assert mask[:, 0].tolist() == [True, True, False, False] * 2
 
 
 def test_what_fills_up_the_last_group_goes_first():
     # 5 = 4 + 1: of the last group, one weight and three that fill it up, the weight stays.
     scores = np.array([[4.0], [3.0], [2.0], [1.0], [0.0]], "float32")
-    assert mask_of(scores, NM(3, 4))[:, 0].tolist() == [True, False, False, False, True]
+    assert mask_of(scores, NM(m=4, n_zeros=3))[:, 0].tolist() == [True, False, False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_of_all_equal_scores_all_stay(pattern):
 
 @pytest.mark.parametrize(
     "pattern",
-    [Unstructured(), Block((2, 2)), Block((2, 2), "MAX"), Filters(), Filters("l2"), NM(2, 4)],
+    [Unstructured(), Block((2, 2)), Block((2, 2), "MAX"), Filters(), Filters("l2"), NM(m=4, n_zeros=2)],
     ids=name_of,
 )
 def test_nan_is_never_kept_and_never_an_advantage(rng, pattern):
@@ -205,7 +205,7 @@ def test_the_decision_about_a_block_is_that_of_all_its_weights(rng, shape, size)
 
 def test_the_weights_of_a_group_are_counted():
     described = kernel((3, 3, 4, 10))
-    sizes = {Unstructured(): 1, Filters(): 36, Block((3, 3, 1, 2)): 18, NM(2, 4): 1}
+    sizes = {Unstructured(): 1, Filters(): 36, Block((3, 3, 1, 2)): 18, NM(m=4, n_zeros=2): 1}
     assert {p: p.group_size(described) for p in sizes} == sizes
 
 

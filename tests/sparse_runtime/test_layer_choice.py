@@ -24,14 +24,14 @@ def test_what_is_faster_runs_sparse(rng, clock):
         *("layer", "type", "sparsity", "runs_as"),
         *("dense_ms_5", "sparse_ms_5", "speedup_5", "reason"),
     ]
-    assert report["layer"].tolist() == ["first", "second", "total"]
-    assert report["type"].tolist() == ["Dense", "Dense", "Sequential"]
-    assert report["runs_as"].tolist() == ["csr"] * 3
-    assert report["speedup_5"].tolist() == [2.0] * 3
+    assert report["layer"].tolist() == ["first", "second"]
+    assert report["type"].tolist() == ["Dense", "Dense"]
+    assert report["runs_as"].tolist() == ["csr"] * 2
+    assert report["speedup_5"].tolist() == [2.0] * 2
     assert set(report["reason"]) == {"faster"}
     zeros = [float(np.mean(keras.ops.convert_to_numpy(x.kernel) == 0)) for x in model.layers]
     np.testing.assert_allclose(report["sparsity"][:2], zeros)
-    assert min(zeros) < report["sparsity"][2] < max(zeros)
+    assert min(zeros) < report.attrs["total"]["sparsity"] < max(zeros)
 
 
 def test_what_is_not_stays_dense_with_its_figures(rng, clock):
@@ -45,10 +45,10 @@ def test_what_is_not_stays_dense_with_its_figures(rng, clock):
     assert first["runs_as"] == "dense"
     assert first["speedup_3"] == pytest.approx(1.05)
     assert first["reason"] == "not 1.1 times as fast at batch size 3"
-    assert row(report, "total")["runs_as"] == "csr"
+    assert report.attrs["total"]["runs_as"] == "csr"
     clock(1.05)
     runtime, report = to_sparse_runtime(model, x, min_speedup=1.0)
-    assert report["runs_as"].tolist() == ["csr"] * 3
+    assert report["runs_as"].tolist() == ["csr"] * 2
 
 
 def test_it_must_be_faster_at_each_batch_size(rng, clock):
@@ -60,7 +60,7 @@ def test_it_must_be_faster_at_each_batch_size(rng, clock):
     assert row(report, "first")["reason"] == "not 1.1 times as fast at batch size 7"
     assert row(report, "first")[["speedup_1", "speedup_7"]].tolist() == [2.0, 0.5]
     assert row(report, "second")[["speedup_1", "speedup_7"]].tolist() == [2.0, 3.0]
-    assert row(report, "total")[["speedup_1", "speedup_7"]].tolist() == [1.5, 1.5]
+    assert [report.attrs["total"][f"speedup_{n}"] for n in (1, 7)] == [1.5, 1.5]
 
 
 def test_a_whole_that_is_slower_is_given_up(rng, clock):
@@ -70,11 +70,11 @@ def test_a_whole_that_is_slower_is_given_up(rng, clock):
     assert [type(layer) for layer in runtime.layers] == [layers.Dense, layers.Dense]
     assert runtime is not model
     check_same_outputs(runtime, model, x)
-    assert report["runs_as"].tolist() == ["dense"] * 3
+    assert report["runs_as"].tolist() == ["dense"] * 2
     assert row(report, "first")["reason"] == "faster by itself, but given up with the whole"
     assert row(report, "first")["speedup_3"] == 2.0
-    assert row(report, "total")["reason"] == "not faster as a whole at batch size 3"
-    assert row(report, "total")["speedup_3"] == pytest.approx(0.9)
+    assert report.attrs["total"]["reason"] == "not faster as a whole at batch size 3"
+    assert report.attrs["total"]["speedup_3"] == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("wrong", [1e-3, np.nan])
@@ -89,9 +89,9 @@ def test_wrong_outputs_are_given_up(rng, clock, monkeypatch, wrong):
     model, x = mlp(rng), rng.normal(size=(3, 20)).astype("float32")
     runtime, report = to_sparse_runtime(model, x)
     check_same_outputs(runtime, model, x)
-    assert report["runs_as"].tolist() == ["dense"] * 3
-    assert "outputs differ by" in row(report, "total")["reason"]
-    assert np.isnan(row(report, "total")["speedup_3"])
+    assert report["runs_as"].tolist() == ["dense"] * 2
+    assert "outputs differ by" in report.attrs["total"]["reason"]
+    assert np.isnan(report.attrs["total"].get("speedup_3", np.nan))
 
 
 def test_few_zeros_are_not_measured(rng, clock):
@@ -102,7 +102,7 @@ def test_few_zeros_are_not_measured(rng, clock):
     check_same_outputs(runtime, model, x)
     assert row(report, "first")["reason"] == "fewer than 50% of its weights are zero"
     assert np.isnan(row(report, "first")["dense_ms_3"])
-    assert row(report, "total")["reason"] == "no layer is faster"
+    assert report.attrs["total"]["reason"] == "no layer is faster"
 
 
 def test_half_precision_stays_dense_without_a_gpu(rng, clock):

@@ -219,7 +219,7 @@ def test_targets_with_schedules_and_patterns_of_their_own():
     built = model()
     targets = [
         Target(built.layers[0], ConstantSparsity(0.9, begin_step=1), Block((4, 4))),
-        Target("second", pattern=NM(1, 4)),
+        Target("second", pattern=NM(m=4, n_zeros=1)),
     ]
     fitted(PruningOptimizer(SGD(0.1), schedule(), targets=targets), built=built)
     assert zeros(built) == pytest.approx([0.9, 0.25], abs=0.01)

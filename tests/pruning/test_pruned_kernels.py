@@ -6,7 +6,7 @@ import keras
 import pytest
 
 from keras_sac.pruning import NM, Block, ConstantSparsity, Target, Unstructured
-from keras_sac.pruning._pruned_kernels import as_targets, choose
+from keras_sac.pruning._pruned_kernels import as_targets, select_pruned
 from tests.model.models import SELECTORS, ends, mixed
 
 L = keras.layers
@@ -19,7 +19,7 @@ def model():
 
 
 def picked(model, targets, pattern=None):
-    chosen, skipped = choose(
+    chosen, skipped = select_pruned(
         model.trainable_variables, as_targets(targets), SCHEDULE, pattern or Unstructured()
     )
     paths = [choice.variable.path for choice in chosen]
@@ -32,12 +32,12 @@ def test_the_first_target_that_picks_a_variable_counts(model):
     own = ConstantSparsity(0.9, begin_step=3)
     targets = [
         Target("first", schedule=own),
-        Target("kernel", pattern=NM(2, 4)),
+        Target("kernel", pattern=NM(m=4, n_zeros=2)),
         Target("last|bias|dw/kernel|conv", schedule=own),
     ]
     with pytest.raises(ValueError, match=r"match nothing.*'last\|bias\|dw/kernel\|conv'"):
-        choose(model.trainable_variables, as_targets(targets), SCHEDULE, Unstructured())
-    chosen, _ = choose(model.trainable_variables, as_targets(targets[:2]), SCHEDULE, Unstructured())
+        select_pruned(model.trainable_variables, as_targets(targets), SCHEDULE, Unstructured())
+    chosen, _ = select_pruned(model.trainable_variables, as_targets(targets[:2]), SCHEDULE, Unstructured())
     by_name = {choice.variable.path.split("/")[-2]: choice for choice in chosen}
     assert by_name["first"].schedule is own
     assert by_name["last"].schedule is SCHEDULE
@@ -60,12 +60,12 @@ def test_a_target_without_schedule_and_pattern_stays_so():
 
 @pytest.mark.parametrize(("select", "expected"), SELECTORS)
 def test_a_target_from_a_file_picks_the_same(model, select, expected):
-    target = Target(select(model), SCHEDULE, NM(1, 2))
+    target = Target(select(model), SCHEDULE, NM(m=2, n_zeros=1))
     text = json.dumps(keras.saving.serialize_keras_object(target))
     again = keras.saving.deserialize_keras_object(json.loads(text))
     assert picked(model, again) == expected
     assert again.schedule.get_config() == SCHEDULE.get_config()
-    assert again.pattern.get_config() == {"n_zero": 1, "m": 2}
+    assert again.pattern.get_config() == {"m": 2, "n_zeros": 1}
     # And a second time, when a function is known by what it picked.
     text = json.dumps(keras.saving.serialize_keras_object(again))
     third = keras.saving.deserialize_keras_object(json.loads(text))

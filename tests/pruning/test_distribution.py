@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from keras_sac.pruning import NM, Block, Filters, Unstructured
-from keras_sac.pruning._distribution import erk_densities, masks
-from keras_sac.pruning._identifiers import get_scope
+from keras_sac.pruning._distribution import erk_densities, masks_for
+from keras_sac.pruning._identifiers import get_distribution
 from tests.pruning import reference
 from tests.pruning.reference import kernel, numpy, tensor
 
 SHAPES = [(20, 30), (3, 3, 4, 8), (30, 7)]
 
 
-def decided(scores, sparsity, scope, patterns=None):
+def decided(scores, sparsity, distribution, patterns=None):
     kernels = [kernel(np.shape(s)) for s in scores]
     patterns = patterns or [Unstructured()] * len(scores)
 
     def function(tensors, sparsity):
-        return masks(tensors, kernels, patterns, sparsity, scope)
+        return masks_for(tensors, kernels, patterns, sparsity, distribution)
 
     got = reference.quick(function)([tensor(s) for s in scores], tensor(sparsity, "float32"))
     return [numpy(mask) for mask in got]
@@ -39,7 +39,7 @@ SPARSITIES = [0.0, 0.25, 0.5, 0.83, 0.999]
 
 @pytest.mark.parametrize("sparsity", SPARSITIES)
 def test_per_layer_each_kernel_has_the_sparsity(scores, sparsity):
-    for mask, score in zip(decided(scores, sparsity, "layer"), scores, strict=True):
+    for mask, score in zip(decided(scores, sparsity, "uniform"), scores, strict=True):
         np.testing.assert_array_equal(
             mask, reference.kept(score, reference.budget(score.size, sparsity))
         )
@@ -63,7 +63,7 @@ def test_per_layer_each_kernel_has_the_sparsity(scores, sparsity):
 def test_the_number_that_stays_is_rounded_half_to_even(rng, n, sparsity, k):
     score = np.abs(rng.normal(size=(n, 1))).astype("float32")
     assert reference.budget(n, sparsity) == k
-    assert decided([score], sparsity, "layer")[0].sum() == k
+    assert decided([score], sparsity, "uniform")[0].sum() == k
 
 
 @pytest.mark.parametrize("sparsity", SPARSITIES)
@@ -156,46 +156,46 @@ def test_erk_prunes_each_kernel_by_its_density(scores, sparsity):
         np.testing.assert_array_equal(mask, reference.kept(score, int(mask.sum())))
 
 
-@pytest.mark.parametrize("scope", ["layer", "global", "erk"])
-def test_without_sparsity_all_stay(rng, scope):
+@pytest.mark.parametrize("distribution", ["uniform", "global", "erk"])
+def test_without_sparsity_all_stay(rng, distribution):
     # Kernels for which float32 makes the densities of the ERK rule a little less than one.
     scores = [rng.random(shape).astype("float32") for shape in [(166, 80), (157, 63)]]
-    assert all(mask.all() for mask in decided(scores, 0.0, scope))
+    assert all(mask.all() for mask in decided(scores, 0.0, distribution))
 
 
-@pytest.mark.parametrize("scope", ["global", "erk"])
-def test_a_pattern_of_its_own_sparsity_takes_no_part(scores, scope):
-    with_nm = decided(scores, 0.7, scope, [Unstructured(), NM(2, 4), Unstructured()])
-    without = decided([scores[0], scores[2]], 0.7, scope)
+@pytest.mark.parametrize("distribution", ["global", "erk"])
+def test_a_pattern_of_its_own_sparsity_takes_no_part(scores, distribution):
+    with_nm = decided(scores, 0.7, distribution, [Unstructured(), NM(m=4, n_zeros=2), Unstructured()])
+    without = decided([scores[0], scores[2]], 0.7, distribution)
     np.testing.assert_array_equal(with_nm[0], without[0])
     np.testing.assert_array_equal(with_nm[2], without[1])
     np.testing.assert_array_equal(with_nm[1], reference.nm_mask(scores[1], 2, 4, 2))
 
 
-@pytest.mark.parametrize("scope", ["layer", "global", "erk"])
-def test_nan_never_stays_and_takes_no_place(scores, scope):
+@pytest.mark.parametrize("distribution", ["uniform", "global", "erk"])
+def test_nan_never_stays_and_takes_no_place(scores, distribution):
     scores[0][::2] = np.nan
     scores[1][:] = np.nan
     for sparsity in (0.0, 0.6):
-        got = decided(scores, sparsity, scope)
+        got = decided(scores, sparsity, distribution)
         assert not got[0][::2].any()
         assert not got[1].any()
         assert got[0].any()
-    layer = decided(scores, 0.75, "layer")[0]
+    layer = decided(scores, 0.75, "uniform")[0]
     assert layer.sum() == 150
 
 
-@pytest.mark.parametrize("scope", ["layer", "global", "erk"])
-def test_infinity_stays(scores, scope):
+@pytest.mark.parametrize("distribution", ["uniform", "global", "erk"])
+def test_infinity_stays(scores, distribution):
     scores[0][3, 4] = np.inf
-    assert decided(scores, 0.99, scope)[0][3, 4]
+    assert decided(scores, 0.99, distribution)[0][3, 4]
 
 
-@pytest.mark.parametrize("scope", ["layers", "Global", None, ""])
-def test_an_unknown_scope_is_refused(scope):
+@pytest.mark.parametrize("distribution", ["layers", "Global", None, ""])
+def test_an_unknown_scope_is_refused(distribution):
     with pytest.raises(ValueError, match="layer, global, erk"):
-        get_scope(scope)
+        get_distribution(distribution)
 
 
 def test_scopes_are_known_by_name():
-    assert [get_scope(s) for s in ("layer", "global", "erk")] == ["layer", "global", "erk"]
+    assert [get_distribution(s) for s in ("uniform", "global", "erk")] == ["layer", "global", "erk"]
