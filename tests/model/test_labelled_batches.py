@@ -142,7 +142,10 @@ def test_sparse_arrays(rng, shape):
 
 
 def test_nested_lists_of_numbers_are_an_array():
-    assert [x.tolist() for x, _ in labelled_batches([[1, 2], [3, 4]], batch_size=1)] == [[[1, 2]], [[3, 4]]]
+    assert [x.tolist() for x, _ in labelled_batches([[1, 2], [3, 4]], batch_size=1)] == [
+        [[1, 2]],
+        [[3, 4]],
+    ]
 
 
 def test_arrays_are_cut_and_iterables_are_not(x):

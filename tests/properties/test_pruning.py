@@ -118,18 +118,18 @@ def test_a_filter_is_pooled_and_spread_over_the_same_weights(data):
 @given(st.data())
 def test_n_m_leaves_so_many_in_each_group(data):
     m = data.draw(st.integers(2, 6))
-    n_zero = data.draw(st.integers(1, m - 1))
+    n_zeros = data.draw(st.integers(1, m - 1))
     shape = tuple(data.draw(st.lists(st.integers(1, 9), min_size=2, max_size=3)))
     axis = data.draw(st.integers(0, len(shape) - 1))
     scores = data.draw(arrays(np.float32, shape, elements=st.integers(0, 5).map(float)))
     described = kernel(shape, input_axis=axis)
-    pooled = numpy(NM(n_zero, m).pool(tensor(scores), described))
+    pooled = numpy(NM(m=m, n_zeros=n_zeros).pool(tensor(scores), described))
     mask = pooled >= 0
-    np.testing.assert_array_equal(mask, reference.nm_mask(scores, n_zero, m, axis))
+    np.testing.assert_array_equal(mask, reference.nm_mask(scores, n_zeros, m, axis))
     lines = np.moveaxis(mask, axis, 0)
     for start in range(0, shape[axis], m):
         group = lines[start : start + m]
-        assert (group.sum(axis=0) == min(m - n_zero, len(group))).all()
+        assert (group.sum(axis=0) == min(m - n_zeros, len(group))).all()
 
 
 GLOBAL_SHAPES = [(4, 5), (3, 2, 6), (7, 2)]

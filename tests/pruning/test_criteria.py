@@ -130,7 +130,9 @@ def test_inputs_that_are_never_seen_do_not_stop_the_pruning(rng, kind):
     (slot,) = criterion.slots
     state = observed(criterion, slot, [weight], [gradient])
     scores = criterion.ranking(tensor(weight, "float32"), state)
-    (mask,) = masks_for([scores], [kernel((20, 10))], [Unstructured()], tensor(0.5, "float32"), "uniform")
+    (mask,) = masks_for(
+        [scores], [kernel((20, 10))], [Unstructured()], tensor(0.5, "float32"), "uniform"
+    )
     assert numpy(mask).sum() == 100
     assert numpy(mask)[12:].all()
 

@@ -165,7 +165,9 @@ def test_without_sparsity_all_stay(rng, distribution):
 
 @pytest.mark.parametrize("distribution", ["global", "erk"])
 def test_a_pattern_of_its_own_sparsity_takes_no_part(scores, distribution):
-    with_nm = decided(scores, 0.7, distribution, [Unstructured(), NM(m=4, n_zeros=2), Unstructured()])
+    with_nm = decided(
+        scores, 0.7, distribution, [Unstructured(), NM(m=4, n_zeros=2), Unstructured()]
+    )
     without = decided([scores[0], scores[2]], 0.7, distribution)
     np.testing.assert_array_equal(with_nm[0], without[0])
     np.testing.assert_array_equal(with_nm[2], without[1])

@@ -37,7 +37,9 @@ def test_the_first_target_that_picks_a_variable_counts(model):
     ]
     with pytest.raises(ValueError, match=r"match nothing.*'last\|bias\|dw/kernel\|conv'"):
         select_pruned(model.trainable_variables, as_targets(targets), SCHEDULE, Unstructured())
-    chosen, _ = select_pruned(model.trainable_variables, as_targets(targets[:2]), SCHEDULE, Unstructured())
+    chosen, _ = select_pruned(
+        model.trainable_variables, as_targets(targets[:2]), SCHEDULE, Unstructured()
+    )
     by_name = {choice.variable.path.split("/")[-2]: choice for choice in chosen}
     assert by_name["first"].schedule is own
     assert by_name["last"].schedule is SCHEDULE

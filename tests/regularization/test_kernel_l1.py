@@ -103,7 +103,7 @@ def test_the_losses_of_the_model():
 )
 def test_layers_narrow_it(layers, expected, tmp_path):
     built = mixed()
-    table = add_kernel_l1(built, 0.25, layers(built))
+    table = add_kernel_l1(built, 0.25, targets=layers(built))
     assert ends(table[table["added"]]["path"]) == expected
     assert strengths(built) == dict.fromkeys(expected, (0.25, 0.0))
     assert strengths(reloaded(built, tmp_path)) == strengths(built)
@@ -150,11 +150,11 @@ def test_layers_that_make_others_keep_it_if_all_of_them_have_it(layer, tmp_path)
         return keras.Model(inputs, attention(inputs, inputs))
 
     whole = make()
-    add_kernel_l1(whole, 0.5, "attention")
+    add_kernel_l1(whole, 0.5, targets="attention")
     assert len(whole.losses) == 4
     assert penalty(reloaded(whole, tmp_path)) == pytest.approx(penalty(whole), rel=1e-5)
     part = make()
-    add_kernel_l1(part, 0.5, "query")
+    add_kernel_l1(part, 0.5, targets="query")
     assert len(part.losses) == 1
     # There is no way to say so in the configuration of the layer, so it does not say it of all.
     assert not reloaded(part, tmp_path).losses
@@ -173,8 +173,8 @@ def test_layers_that_make_others_keep_it_if_all_of_them_have_it(layer, tmp_path)
 )
 def test_strengths_add_up(old, new, tmp_path):
     built = model(kernel_regularizer=old, bias_regularizer=R.L2(0.5))
-    add_kernel_l1(built, 0.25, "first")
-    add_kernel_l1(built, 0.0, "second")
+    add_kernel_l1(built, 0.25, targets="first")
+    add_kernel_l1(built, 0.0, targets="second")
     found = strengths(built)
     assert found["first/kernel"] == new
     assert found["first/bias"] == (0.0, 0.5)
@@ -182,7 +182,7 @@ def test_strengths_add_up(old, new, tmp_path):
     untouched = strengths(model(kernel_regularizer=old))
     assert found.get("second/kernel") == untouched.get("second/kernel")
     assert strengths(reloaded(built, tmp_path)) == found
-    add_kernel_l1(built, 0.25, "first")
+    add_kernel_l1(built, 0.25, targets="first")
     assert strengths(built)["first/kernel"][0] == new[0] + 0.25
 
 
@@ -190,7 +190,7 @@ def test_a_shared_layer_counts_once():
     first, second = keras.Input((4,)), keras.Input((4,))
     shared = L.Dense(4, name="shared")
     built = keras.Model([first, second], shared(shared(first)) + shared(second))
-    assert add_kernel_l1(built, 0.5, ["shared", shared])["added"].tolist() == [True]
+    assert add_kernel_l1(built, 0.5, targets=["shared", shared])["added"].tolist() == [True]
     assert penalty(built) == pytest.approx(0.5 * sizes(built, "kernel"), rel=1e-5)
 
 
