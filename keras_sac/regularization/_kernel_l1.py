@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_sac._arguments import at_least_zero
-from keras_sac._model import Selection, all_layers, as_selections, kernels_of, select_kernels
+from keras_sac._model import (
+    Kernel,
+    Selection,
+    all_layers,
+    as_list,
+    kernels_of,
+    select_kernels,
+)
 from keras_sac._table import table
 
 if TYPE_CHECKING:
@@ -65,10 +72,7 @@ def add_kernel_l1(model: keras.Model, strength: float, *, targets: Any = None) -
     """
     kernels = kernels_of(model)
     strength = at_least_zero("strength", strength)
-    selected, _ = select_kernels(
-        model.weights, as_selections(targets, Selection), [model], purpose="penalized"
-    )
-    chosen = [kernel.variable for kernel, _ in selected]
+    chosen = _selected(model, kernels, targets)
     _check_regularizers(chosen)
     if strength:
         _add(model, chosen, strength)
@@ -87,6 +91,17 @@ def add_kernel_l1(model: keras.Model, strength: float, *, targets: Any = None) -
             for kernel in kernels
         ]
     )
+
+
+def _selected(model: keras.Model, kernels: Sequence[Kernel], targets: Any) -> list[keras.Variable]:
+    if targets is None:
+        return [kernel.variable for kernel in kernels]
+    # Each target must select something; two may select the same kernel.
+    selected: dict[int, keras.Variable] = {}
+    for target in as_list(targets):
+        found, _ = select_kernels(model.weights, [Selection(target)], [model], purpose="penalized")
+        selected.update({kernel.index: kernel.variable for kernel, _ in found})
+    return [selected[index] for index in sorted(selected)]
 
 
 def _check_regularizers(chosen: Sequence[keras.Variable]) -> None:

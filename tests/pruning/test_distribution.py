@@ -195,7 +195,7 @@ def test_infinity_stays(scores, distribution):
 
 @pytest.mark.parametrize("distribution", ["layers", "Global", None, ""])
 def test_an_unknown_scope_is_refused(distribution):
-    with pytest.raises(ValueError, match="layer, global, erk"):
+    with pytest.raises(ValueError, match="'uniform', 'global', 'erk'"):
         get_distribution(distribution)
 
 
