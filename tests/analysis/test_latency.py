@@ -142,7 +142,7 @@ def test_noise_of_a_subclassed_model():
     assert noise(fixed, 6).shape == (2, 4)
     unknown = Own()
     unknown.built = True
-    with pytest.raises(ValueError, match="does not say what it takes. Pass `sample=`"):
+    with pytest.raises(ValueError, match="is not known. Pass `sample=`"):
         noise(unknown, 6)
 
 
