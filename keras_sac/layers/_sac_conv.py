@@ -46,7 +46,7 @@ class SACConv1D(SACConv):
         Denil et al., 2013, "Predicting Parameters in Deep Learning".
     """
 
-    _stock = keras.layers.Conv1D
+    stock_class = keras.layers.Conv1D
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
@@ -90,7 +90,7 @@ class SACConv2D(SACConv):
         Denil et al., 2013, "Predicting Parameters in Deep Learning".
     """
 
-    _stock = keras.layers.Conv2D
+    stock_class = keras.layers.Conv2D
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
@@ -132,4 +132,4 @@ class SACConv3D(SACConv):
         Denil et al., 2013, "Predicting Parameters in Deep Learning".
     """
 
-    _stock = keras.layers.Conv3D
+    stock_class = keras.layers.Conv3D

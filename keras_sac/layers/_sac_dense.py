@@ -3,10 +3,9 @@
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_sac._model import kind_of
+from keras_sac._arguments import integer
 from keras_sac.layers._product_order import factored_is_cheaper, rows_of
 from keras_sac.layers._subspace_layer import SubspaceLayer
 
@@ -69,6 +68,8 @@ class SACDense(SubspaceLayer):
         the Intrinsic Dimension of Objective Landscapes".
     """
 
+    stock_class = keras.layers.Dense
+
     def __init__(
         self,
         units: int,
@@ -108,13 +109,13 @@ class SACDense(SubspaceLayer):
             seed=seed,
             **kwargs,
         )
-        self.units = positive_integer("units", units)
+        self.units = integer("units", units, 1)
         self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
     def build(self, input_shape: Any) -> None:
         """Add the weights for inputs of width `input_shape[-1]`."""
-        self._add_subspace_weights(self._grid(input_shape), self.units)
+        self.add_subspace_weights(self.input_grid(input_shape), self.units)
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: self.in_dim})
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
@@ -122,38 +123,44 @@ class SACDense(SubspaceLayer):
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the configuration; the basis is named by its kind, its matrix is a weight."""
+        """Return the configuration. It names the kind of the basis; the matrix is a weight."""
         return {**super().get_config(), "units": self.units}
 
-    def _grid(self, input_shape: Any) -> tuple[int, ...]:
+    def input_grid(self, input_shape: Any) -> tuple[int | None, ...]:
+        """Return `(in_dim,)`."""
         return (input_shape[-1],)
 
-    def _samples(self, inputs: np.ndarray) -> np.ndarray:
-        return kind_of(keras.layers.Dense).rows(self, inputs)
+    def kernel_shape(self) -> tuple[int, ...]:
+        """Return `(in_dim, units)`."""
+        return (self.in_dim, self.units)
 
-    def _factored(self, inputs: Any) -> bool:
+    def is_factored(self, inputs: Any) -> bool:
+        """Return whether two thin products are cheaper for this number of rows."""
         rows = rows_of(inputs.shape[:-1])
         return factored_is_cheaper(rows, self.in_dim, self.rank, self.units)
 
-    def _apply_basis(self, inputs: Any) -> Any:
+    def apply_basis(self, inputs: Any) -> Any:
+        """Return `x B`, shape `(batch, ..., rank)`."""
         return ops.matmul(inputs, self.basis)
 
-    def _apply_learner(self, projections: Any) -> Any:
+    def apply_learner(self, projections: Any) -> Any:
+        """Return `z L`, shape `(batch, ..., units)`."""
         return ops.matmul(projections, self.learner)
 
-    def _apply_kernel(self, inputs: Any, kernel: Any) -> Any:
+    def apply_kernel(self, inputs: Any, kernel: Any) -> Any:
+        """Return `x W`, shape `(batch, ..., units)`."""
         return ops.matmul(inputs, kernel)
 
-    def _kernel_shape(self) -> tuple[int, ...]:
-        return (self.in_dim, self.units)
-
-    def _stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
+    def make_stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        """Return a built `Dense` layer from `in_dim` to `units`."""
         return _dense(self.in_dim, self.units, kwargs)
 
-    def _basis_layer(self, **kwargs: Any) -> keras.layers.Layer:
+    def make_basis_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        """Return a built `Dense` layer from `in_dim` to `rank`."""
         return _dense(self.in_dim, self.rank, kwargs)
 
-    def _learner_layer(self, **kwargs: Any) -> keras.layers.Layer:
+    def make_learner_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        """Return a built `Dense` layer from `rank` to `units`."""
         return _dense(self.rank, self.units, kwargs)
 
 
@@ -161,10 +168,3 @@ def _dense(in_dim: int, units: int, kwargs: dict[str, Any]) -> keras.layers.Dens
     layer = keras.layers.Dense(units, **kwargs)
     layer.build((None, in_dim))
     return layer
-
-
-def positive_integer(name: str, value: Any) -> int:
-    """Return `value` if it is a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"`{name}` must be a positive integer; received {value!r}.")
-    return int(value)

@@ -71,7 +71,7 @@ def test_adapt_holds_few_patches_at_once(rng, monkeypatch):
     whole.adapt(x)
     monkeypatch.setattr("keras_sac.layers._conv_layer._PATCH_ENTRIES", 3000)
     layer = SACConv2D(4, 3, "pca", rank=5)
-    assert layer._samples_at_once(x) == 2
+    assert layer.samples_at_once(x) == 2
     layer.adapt(x)
     np.testing.assert_allclose(numpy(layer.basis), numpy(whole.basis), atol=1e-5)
 

@@ -22,13 +22,13 @@ def test_an_equation_is_read_by_its_roles():
 @pytest.mark.parametrize(
     ("equation", "message"),
     [
-        ("ab,bc", "expected"),
+        ("ab,bc", "must have the form"),
         ("...ab,bc->ac", "same side"),
         ("aab,bc->ac", "repeats"),
         ("abc,bcd->abd", "no single basis"),
-        ("ab,cd->acd", "every label"),
+        ("ab,cd->acd", "Each label of the kernel"),
         ("ab,b->a", "at least one"),
-        ("abz,bc->ac", "every other label"),
+        ("abz,bc->ac", "each other label"),
     ],
 )
 def test_bad_equations(equation, message):
