@@ -1,4 +1,4 @@
-"""`SACDense`: a densely connected layer trained inside a fixed subspace."""
+"""`SACDense`: a dense layer that is trained inside a fixed subspace."""
 
 from typing import Any
 
@@ -12,35 +12,36 @@ from keras_sac.layers._subspace_layer import SubspaceLayer
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class SACDense(SubspaceLayer):
-    """Densely connected layer whose kernel is a frozen basis times a small trained learner.
+    """Dense layer whose kernel is a fixed basis times a small trained learner.
 
-    `y = activation((x - mean) B L + bias)` with the basis `B (in_dim, rank)`, computed from the
-    data and not trained, and the learner `L (rank, units)`, trained: `rank * units` trainable
-    numbers instead of `in_dim * units`. `B L` is never formed where two thin products are cheaper;
-    which order is cheaper is decided from the shapes. The mean is subtracted with `center` only.
+    `y = activation((x - mean) B L + bias)`. The basis `B (in_dim, rank)` is computed from data and
+    not trained. The learner `L (rank, units)` is trained: `rank * units` trainable parameters
+    instead of `in_dim * units`. The layer multiplies by `B`, then by `L`, or by `B L` where that is
+    cheaper for the shapes. The mean is subtracted with `center` only.
 
     Args:
         units: positive integer, size of the output.
-        basis: the subspace: a `keras_sac.bases.Basis`, an array of shape `(in_dim, rank)`, or a
-            kind. `"random"` (orthogonal) and `"dct"` are made when the layer is built; `"pca"`,
-            `"pca_whitened"`, `"lda"` and `"lda_pca"` by `adapt(data)`.
-        rank: number of columns, `1 <= rank <= in_dim`. Needed with a kind; with a `Basis` or an
-            array it may be left out, or keep the leading columns only.
+        basis: the subspace: a `keras_sac.bases.Basis`, an array of shape `(in_dim, rank)`, or the
+            name of a kind. `"random"` (orthogonal) and `"dct"` are made when the layer is built;
+            `"pca"`, `"pca_whitened"`, `"lda"` and `"lda_pca"` are computed by `adapt(data)`.
+        rank: number of columns, `1 <= rank <= in_dim`. Required with the name of a kind. With a
+            `Basis` or an array, keeps the leading columns; defaults to all.
         activation: as in `keras.layers.Dense`.
         use_bias: whether to add a trained bias.
         center: subtract the mean of the data that the basis was computed from.
-        basis_trainable: train the basis too (see `unfreeze_basis` and `BasisFinetuning`).
+        basis_trainable: train the basis, too (see `unfreeze_basis` and `BasisFinetuning`).
         basis_constraint: constraint of a trained basis, such as `keras_sac.layers.Orthonormal()`.
-        learner_initializer: `None` (default) draws the learner uniformly, with the variance that
-            gives the outputs the same variance as those of a `Dense` with `glorot_uniform`. Any
-            Keras initializer is applied to the shape `(rank, units)`.
+        learner_initializer: Keras initializer for the shape `(rank, units)`. Defaults to a uniform
+            distribution that gives the outputs the variance of a `Dense` layer with
+            `glorot_uniform`.
         bias_initializer: initializer of the bias.
         learner_regularizer: regularizer of the learner.
         bias_regularizer: regularizer of the bias.
         activity_regularizer: regularizer of the output.
         learner_constraint: constraint of the learner.
         bias_constraint: constraint of the bias.
-        seed: integer that fixes the `"random"` basis.
+        seed: integer >= 0 that fixes the `"random"` basis. Defaults to a drawn one, which
+            `keras.utils.set_random_seed` makes repeatable.
         **kwargs: `name`, `dtype`, `trainable`, as for any Keras layer.
 
     Input shape: `(batch, ..., in_dim)`, at least two axes.
@@ -48,8 +49,8 @@ class SACDense(SubspaceLayer):
 
     Raises:
         ValueError: if `units` or `rank` are out of range, the basis has the wrong width or entries
-            that are not finite, or the layer is used before `adapt`. (A step that JAX has compiled
-            cannot look at the basis: `predict` on a layer without one gives NaN there.)
+            that are not finite, or the layer is used before `adapt`. (A step compiled by JAX cannot
+            check this: there, `predict` with a layer without a basis returns NaN.)
 
     Examples:
         >>> import keras, numpy as np

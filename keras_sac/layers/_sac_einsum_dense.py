@@ -1,4 +1,4 @@
-"""`SACEinsumDense`: an einsum layer trained inside a fixed subspace."""
+"""`SACEinsumDense`: an einsum layer that is trained inside a fixed subspace."""
 
 import math
 from typing import Any
@@ -14,25 +14,25 @@ from keras_sac.layers._subspace_layer import SubspaceLayer
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class SACEinsumDense(SubspaceLayer):
-    """Einsum layer whose kernel is a frozen basis times a small trained learner.
+    """Einsum layer whose kernel is a fixed basis times a small trained learner.
 
-    `y = activation(einsum(equation, x, K) + bias)`, `K = B L`: the axes that the equation sums over
-    are the rows of the basis `B (in_dim, rank)`, the axes that it makes are the columns of the
-    learner `L (rank, units)`. This covers the projections of `MultiHeadAttention`:
+    `y = activation(einsum(equation, x, K) + bias)`, `K = B L`. The axes that the equation sums over
+    are the rows of the basis `B (in_dim, rank)`; the axes that the kernel adds to the output are
+    the columns of the learner `L (rank, units)`. Such are the projections of `MultiHeadAttention`:
     `"abc,cde->abde"` (query, key, value) and `"abcd,cde->abe"` (output).
 
     Args:
-        equation: as in `keras.layers.EinsumDense`; kernels with an axis that is in input and
-            output at once do not factor and are refused.
+        equation: as in `keras.layers.EinsumDense`. A kernel with an axis that is in both input and
+            output does not factor.
         output_shape: integer or tuple, as in `keras.layers.EinsumDense` (no batch axis).
         basis: a `Basis` or an array of shape `(in_dim, rank)`, or a kind, as in `SACDense`;
             `in_dim` is the product of the contracted axes in the kernel's order.
         rank: number of columns, `1 <= rank <= in_dim`.
         activation: as in `keras.layers.EinsumDense`.
-        bias_axes: labels of the output's axes that get a bias, or `None` for no bias.
-        **kwargs: what `SACDense` takes besides (`center`, `learner_initializer`, `name`, ...).
+        bias_axes: labels of the output's axes that have a bias. Defaults to no bias.
+        **kwargs: other arguments of `SACDense` (`center`, `learner_initializer`, `name`, ...).
 
-    Input shape: what the equation says; the batch axis first.
+    Input shape: as in the equation, the batch axis first.
     Output shape: as `keras.layers.EinsumDense`.
 
     Raises:
@@ -65,7 +65,10 @@ class SACEinsumDense(SubspaceLayer):
         **kwargs: Any,
     ):
         if "use_bias" in kwargs:
-            raise ValueError("An einsum layer has a bias where `bias_axes` names axes for it.")
+            raise ValueError(
+                "`SACEinsumDense` has no argument `use_bias`. Received: use_bias="
+                f"{kwargs['use_bias']!r}. Pass `bias_axes`, the labels of the axes with a bias."
+            )
         use_bias = bias_axes is not None
         super().__init__(basis, rank=rank, activation=activation, use_bias=use_bias, **kwargs)
         self.equation = equation
@@ -78,13 +81,13 @@ class SACEinsumDense(SubspaceLayer):
         if None in made:
             missing = [c for c, size in zip(self._parsed.made, made, strict=True) if size is None]
             raise ValueError(
-                f"`output_shape` must give a size to {missing}, the axes that the layer makes; "
-                f"received {output_shape!r} for {equation!r}."
+                f"`output_shape` must give a size to {missing}, the axes that the kernel adds. "
+                f"Received: output_shape={output_shape!r} for {equation!r}"
             )
         if use_bias and not (bias_axes and set(bias_axes) <= set(self._parsed.outputs)):
             raise ValueError(
                 f"`bias_axes` must be labels of the output {self._parsed.outputs!r} of "
-                f"{equation!r}; received {bias_axes!r}."
+                f"{equation!r}. Received: bias_axes={bias_axes!r}"
             )
 
     def build(self, input_shape: Any) -> None:
@@ -116,8 +119,9 @@ class SACEinsumDense(SubspaceLayer):
             wanted = self._sizes.get(label)
             if size is not None and wanted is not None and size != wanted:
                 raise ValueError(
-                    f"Axis {label!r} of {self.equation!r} has the size {wanted} in `output_shape` "
-                    f"and {size} in the input, of shape {tuple(input_shape)}."
+                    f"Axis {label!r} of {self.equation!r} must have the size {wanted}, as in "
+                    f"`output_shape`. Received: an input of shape {tuple(input_shape)} with the "
+                    f"size {size}"
                 )
             labelled.append(wanted if size is None else size)
         rest = tuple(input_shape[:elided] if parsed.ellipsis == "left" else input_shape[-elided:])
@@ -128,7 +132,7 @@ class SACEinsumDense(SubspaceLayer):
     def get_config(self) -> dict[str, Any]:
         """Return the configuration. It names the kind of the basis; the matrix is a weight."""
         config = super().get_config()
-        # `bias_axes` says it.
+        # An einsum layer has `bias_axes` instead.
         del config["use_bias"]
         config.update(
             equation=self.equation,
@@ -179,7 +183,7 @@ class SACEinsumDense(SubspaceLayer):
         return self._made_to_outputs(np, vector)
 
     def make_stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
-        """Return a built `EinsumDense`. With `center`, every axis that the layer makes has a bias."""
+        """Return a built `EinsumDense`; with `center`, all axes of the units have a bias."""
         bias_axes = self.bias_axes
         if kwargs.pop("use_bias") and self.center:
             wanted = set(self._parsed.made) | set(bias_axes or "")
@@ -235,7 +239,8 @@ class SACEinsumDense(SubspaceLayer):
         known = [size for size in wanted[first:] if size is not None]
         if len(known) < len(wanted[first:]):
             raise ValueError(
-                f"A bias over the axes {axes!r} of {self.equation!r} needs their sizes; the output "
-                f"has shape {shape}. Fix the size of the input, or choose other `bias_axes`."
+                f"A bias over the axes {axes!r} of {self.equation!r} needs their sizes. Received: "
+                f"an output of shape {shape}. Fix the size of the input, or choose other "
+                "`bias_axes`."
             )
         return (*known, *trailing)

@@ -4,7 +4,22 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sac._model import kind_of
+from keras_sac._model import LayerKind, kind_of
+
+
+def stock_kind(stock_class: type) -> LayerKind:
+    """Return the entry of a stock layer class in the table of layer classes.
+
+    Raises:
+        ValueError: if the class has none.
+    """
+    kind = kind_of(stock_class)
+    if kind is None:
+        raise ValueError(
+            "`stock_class` must be in the table of layer classes. Received: "
+            f"{stock_class.__name__}. Add it with `keras_sac.register_layer`."
+        )
+    return kind
 
 
 def merged_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -68,10 +83,5 @@ def factor_layers(layer: keras.layers.Layer) -> keras.Sequential:
 
 def _as_kernel(stock: keras.layers.Layer, matrix: np.ndarray) -> np.ndarray:
     """Return a matrix `(in_dim, units)` in the shape of the kernel of a built stock layer."""
-    kind = kind_of(stock)
-    if kind is None:
-        raise ValueError(
-            f"No entry in the table of layer classes for {type(stock).__name__}. Add one with "
-            "`keras_sac.register_layer`."
-        )
-    return kind.kernels(stock)["kernel"].from_matrix(matrix, tuple(stock.kernel.shape))
+    axes = stock_kind(type(stock)).kernels(stock)["kernel"]
+    return axes.from_matrix(matrix, tuple(stock.kernel.shape))

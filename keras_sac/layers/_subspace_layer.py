@@ -8,7 +8,6 @@ import numpy as np
 from keras import ops
 
 from keras_sac._arguments import drawn_seed
-from keras_sac._model import kind_of
 from keras_sac.bases import Basis
 from keras_sac.layers._adapt import adapt_layer
 from keras_sac.layers._basis_source import resolve
@@ -20,7 +19,7 @@ from keras_sac.layers._basis_state import (
 )
 from keras_sac.layers._orthonormal import Orthonormal
 from keras_sac.layers._product_order import factored_is_cheaper
-from keras_sac.layers._stock_versions import factor_layers, merged_layer
+from keras_sac.layers._stock_versions import factor_layers, merged_layer, stock_kind
 from keras_sac.layers._subspace_config import subspace_config
 from keras_sac.layers._subspace_weights import add_weights
 
@@ -177,7 +176,7 @@ class SubspaceLayer(keras.layers.Layer, abc.ABC):
 
     def rows(self, inputs: np.ndarray) -> np.ndarray:
         """Return a batch of inputs as rows `(n, in_dim)` that the kernel's matrix multiplies."""
-        return kind_of(self.stock_class).rows(self, inputs)
+        return stock_kind(self.stock_class).rows(self, inputs)
 
     def is_factored(self, inputs: Any) -> bool:
         """Return whether two thin products take fewer multiplications than one with the kernel."""
@@ -221,7 +220,7 @@ class SubspaceLayer(keras.layers.Layer, abc.ABC):
             bias_shape: shape of the stock layer's bias. Defaults to `(units,)`.
         """
         add_weights(self, grid, units, fan_out, bias_shape)
-        self._kernel_axes = kind_of(self.stock_class).kernels(self)["kernel"]
+        self._kernel_axes = stock_kind(self.stock_class).kernels(self)["kernel"]
 
     # The products.
 

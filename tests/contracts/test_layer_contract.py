@@ -99,7 +99,7 @@ def test_center_subtracts_the_mean(row, basis, x, rng):
     assert np.abs(difference).max() > 0.1
 
 
-def test_samples_are_the_rows_that_the_kernel_multiplies(row, basis, x):
+def test_rows_are_multiplied_by_the_kernel(row, basis, x):
     layer = row.make(basis)
     layer.build((None, *row.input_shape))
     rows = layer.rows(x)
@@ -132,7 +132,7 @@ def test_weights_are_counted_and_ordered(row, basis):
     assert {w.name for w in layer.trainable_weights} == {"learner", "bias", "basis"}
 
 
-def test_trainable_switches_never_thaw_a_frozen_basis(row, basis):
+def test_trainable_switches_never_unfreeze_a_frozen_basis(row, basis):
     layer = row.make(basis)
     layer.build((None, *row.input_shape))
     layer.trainable = False

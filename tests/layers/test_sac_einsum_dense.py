@@ -132,7 +132,7 @@ def test_an_input_that_does_not_fit_the_equation():
     layer = SACEinsumDense("abc,cd->abd", (5, 4), "random", rank=2)
     with pytest.raises(ValueError, match="3 axes"):
         layer.build((None, 8))
-    with pytest.raises(ValueError, match="size 5 in `output_shape` and 7"):
+    with pytest.raises(ValueError, match="size 5, as in `output_shape`.*size 7"):
         layer.build((None, 7, 8))
 
 
