@@ -114,7 +114,7 @@ def export(
 def _plain(model: keras.Model, merge: bool | str) -> "tuple[keras.Model, pd.DataFrame | None]":
     if merge is not True and not is_graph(model):
         return model, None
-    plain, report = merge_sac(model, when=_WHEN[merge])
+    plain, report = merge_sac(model, merge=_WHEN[merge])
     left = report[~report["merged"]]
     if merge is True and len(left):
         raise ValueError(

@@ -40,7 +40,7 @@ def test_half_precision_is_computed_in_float32(rng):
 
 
 def test_more_columns_than_rows():
-    with pytest.raises(ValueError, match=r"received shape \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"Received: shape \(3, 4\)"):
         Orthonormal()(keras.ops.ones((3, 4)))
 
 
