@@ -82,15 +82,6 @@ def eagerly() -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def is_compiled_by_torch() -> bool:
-    """Whether the code at hand is being read by torch's compiler."""
-    if keras.backend.backend() != "torch":
-        return False
-    import torch
-
-    return torch.compiler.is_compiling()
-
-
 def is_exported_by_torch() -> bool:
     """Whether torch is making a graph of the code at hand for a file, where loops are unrolled."""
     if keras.backend.backend() != "torch":

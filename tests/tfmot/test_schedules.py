@@ -188,7 +188,9 @@ def test_schedules_derived_from_tfmot_itself_run_where_tensorflow_does(real):
             return {"class_name": "Derived", "config": {}}
 
     if keras.backend.backend() != "tensorflow":
-        with pytest.raises(ValueError, match=r"Derived is written for TensorFlow.*`keras.ops`"):
+        with pytest.raises(
+            ValueError, match=r"Derived, which is written for TensorFlow.*`keras.ops`"
+        ):
             prune_low_magnitude(sequential(6, 4), Derived())
         return
     model = compiled(prune_low_magnitude(sequential(6, 4), Derived()))
