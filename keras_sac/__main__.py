@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_sac._run import custom_objects
+from keras_sac._table import table
 from keras_sac.analysis import footprint
-from keras_sac.deployment import FORMATS, ExportError, export
+from keras_sac.deployment import FORMATS, ExportError, custom_objects, export
 from keras_sac.sparse_file import load_sparse
 
 
@@ -16,10 +16,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: of the command line; those of this process by default.
+        arguments: arguments of the command line. Defaults to those of this process.
 
     Returns:
-        0, or 1 where the command could not do what it was asked.
+        0, or 1 if the command failed.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -32,22 +32,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m keras_sac", description="What a Keras model takes, and files made of it."
+        "python -m keras_sac", description="Inspect and export Keras models."
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    tell = commands.add_parser("inspect", help="parameters, zeros, operations, bytes of each layer")
-    _add_model(tell)
-    tell.add_argument("--fast", action="store_true", help="leave compressed sizes out")
-    tell.set_defaults(command=_inspect)
+    inspect = commands.add_parser(
+        "inspect", help="print parameters, zeros, operations and bytes of each layer"
+    )
+    _add_model(inspect)
+    inspect.add_argument("--fast", action="store_true", help="omit compressed sizes")
+    inspect.set_defaults(command=_inspect)
 
-    write = commands.add_parser("export", help="write a model for other programs")
+    write = commands.add_parser("export", help="write a model for another program")
     _add_model(write)
-    write.add_argument("path", help="of the new folder or file")
+    write.add_argument("path", help="new folder or file")
     write.add_argument("--format", default="tf_saved_model", choices=FORMATS)
-    write.add_argument("--merge", default="auto", choices=_MERGE, help="SAC layers into one kernel")
-    write.add_argument("--no-verify", action="store_true", help="do not load the file to compare")
-    write.add_argument("--overwrite", action="store_true", help="replace what is at the path")
+    write.add_argument(
+        "--merge",
+        default="cheaper",
+        choices=("always", "cheaper", "never"),
+        help="which SAC layers become one layer with the merged kernel",
+    )
+    write.add_argument("--no-verify", action="store_true", help="do not load and compare the file")
+    write.add_argument(
+        "--overwrite", action="store_true", help="replace an existing file or folder"
+    )
     write.set_defaults(command=_export)
     return parser
 
@@ -55,16 +64,16 @@ def _parser() -> argparse.ArgumentParser:
 def _add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", help="a .keras file, or a sparse file of keras_sac")
     command.add_argument(
-        "--custom-objects-module", metavar="MODULE", help="with the classes of your own layers"
+        "--custom-objects-module", metavar="MODULE", help="module with the classes of your layers"
     )
 
 
-_MERGE = {"auto": "auto", "always": True, "never": False}
-
-
 def _inspect(options: argparse.Namespace) -> None:
-    table = footprint(_loaded(options), compression=not options.fast)
-    print(table.to_string(index=False))
+    found = footprint(_loaded(options), compression=not options.fast)
+    total = {"layer": "total", "type": "", **found.attrs["total"]}
+    printed = table([*found.to_dict("records"), total], list(found.columns))
+    # Counts that are not known are `<NA>` in the row of the totals too.
+    print(printed.astype(found.dtypes).to_string(index=False))
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -72,7 +81,7 @@ def _export(options: argparse.Namespace) -> None:
         _loaded(options),
         options.path,
         options.format,
-        merge=_MERGE[options.merge],
+        merge=options.merge,
         verify=not options.no_verify,
         overwrite=options.overwrite,
         custom_objects_module=options.custom_objects_module,

@@ -1,13 +1,14 @@
 """The command line."""
 
+import inspect
 import os
 
 import keras
 import numpy as np
 import pytest
 
-from keras_sac import SACDense, prune_to_sparsity, save_sparse
-from keras_sac.__main__ import main
+from keras_sac import SACDense, export, prune_to_sparsity, save_sparse
+from keras_sac.__main__ import _parser, main
 from tests.marks import slow_on_jax
 
 
@@ -67,7 +68,37 @@ def test_classes_of_ones_own(tmp_path, monkeypatch, capsys):
     made.save("model.keras")
     options = ["--custom-objects-module", "my_layers"]
     assert main(["inspect", "model.keras", *options]) == 0
-    assert "total" in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines()[-1].split()[0] == "total"
+
+
+@pytest.mark.filterwarnings("ignore:The operations of .* are not known")
+def test_operations_that_are_not_known(tmp_path, capsys):
+    (tmp_path / "mixing.py").write_text(
+        "import keras\n\n\nclass Mixing(keras.layers.Layer):\n"
+        "    def build(self, shape):\n        self.by = self.add_weight(shape=(shape[-1], 2))\n\n"
+        "    def call(self, inputs):\n        return keras.ops.matmul(inputs, self.by)\n"
+    )
+    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        from mixing import Mixing
+
+        made.add(Mixing())
+        made.save(tmp_path / "model.keras")
+        options = ["--fast", "--custom-objects-module", "mixing"]
+        assert main(["inspect", str(tmp_path / "model.keras"), *options]) == 0
+    total = capsys.readouterr().out.splitlines()[-1].split()
+    assert total[:3] == ["total", "14", "14"]
+    assert "<NA>" in total
+
+
+def test_export_merges_as_the_function_does():
+    options = _parser().parse_args(["export", "m.keras", "out"])
+    assert options.merge == inspect.signature(export).parameters["merge"].default
+    for word in ("always", "cheaper", "never"):
+        assert _parser().parse_args(["export", "m", "out", "--merge", word]).merge == word
+    with pytest.raises(SystemExit):
+        _parser().parse_args(["export", "m.keras", "out", "--merge", "auto"])
 
 
 @pytest.mark.parametrize(

@@ -1,56 +1,58 @@
-"""Named arrays on disk: written whole or not at all, read without pickle."""
+"""Store named arrays in an `.npz` file: written whole or not at all, read without pickle."""
 
+import errno
 import os
 import pathlib
-import uuid
 import zipfile
 import zlib
 from collections.abc import Mapping
 
 import numpy as np
 
+from keras_sac._io._whole_file import written
+
 _FORMAT_KEY = "format"
 
 
 def write_npz(path: str | os.PathLike, tag: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write `arrays` to `path` as an `.npz` marked with `tag`; `path` is replaced in one step.
+    """Write `arrays` to `path` as an `.npz` file marked with `tag`, replacing an old file.
 
     Args:
-        path: where to write. The name is kept as given: no suffix is added.
-        tag: what the file holds, checked by `read_npz`.
-        arrays: what to write. Arrays of objects are refused by NumPy (`allow_pickle=False`).
+        path: destination. The name is used as given: no suffix is added.
+        tag: name and version of the format, checked by `read_npz`.
+        arrays: arrays by name.
 
     Raises:
-        ValueError: if an array holds Python objects. `path` is then as it was before.
+        ValueError: if an array holds Python objects. The destination is unchanged.
+        IsADirectoryError: if `path` is a folder.
     """
     target = pathlib.Path(path)
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with open(partial, "xb") as file:
-            np.savez(file, allow_pickle=False, **{_FORMAT_KEY: np.array(tag)}, **arrays)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "`path` must be the path of a file", str(target))
+    size = sum(array.nbytes for array in arrays.values())
+    with written(target, size, overwrite=True) as new, open(new, "xb") as file:
+        np.savez(file, allow_pickle=False, **{_FORMAT_KEY: np.array(tag)}, **arrays)
 
 
-def read_npz(path: str | os.PathLike, tag: str) -> dict[str, np.ndarray]:
-    """Read what `write_npz` wrote under the same `tag`.
+def read_npz(path: str | os.PathLike, tag: str, *, otherwise: str = "") -> dict[str, np.ndarray]:
+    """Read the arrays that `write_npz` wrote with the same `tag`.
 
     Args:
         path: an `.npz` file.
-        tag: what the file has to hold.
+        tag: name and version of the expected format.
+        otherwise: advice for a user whose archive has another format, appended to the error.
 
     Returns:
         The arrays by name.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is truncated, no `.npz`, needs pickle, or holds something else.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is truncated, is no `.npz`, needs pickle, or has another format.
     """
     name = os.fspath(path)
     try:
         with open(path, "rb") as file:
-            # A plain `.npy` would be read whole, a pickle refused: neither is a zip archive.
+            # NumPy would also read a plain `.npy`, which has no format entry.
             if not zipfile.is_zipfile(file):
                 raise zipfile.BadZipFile("not a zip archive")
             file.seek(0)
@@ -66,13 +68,12 @@ def read_npz(path: str | os.PathLike, tag: str) -> dict[str, np.ndarray]:
     ) as e:
         raise ValueError(
             f"{name!r} cannot be read as an .npz archive ({e}). Expected a complete file written "
-            f"by `save` ({tag}). Save it again, or copy it again if the copy was cut short."
+            f"by `save` ({tag}). Save the file again, or repeat the copy if it was cut short."
         ) from e
     found = str(arrays.pop(_FORMAT_KEY, "no format entry"))
     if found != tag:
         raise ValueError(
-            f"{name!r} is an .npz archive, but not one of ours: expected the format {tag!r}, "
-            f"received {found!r} with the entries {sorted(arrays)[:8]}. To use a matrix of your "
-            "own, load it with NumPy and pass it to `Basis.from_matrix`."
+            f"{name!r} must have the format {tag!r}. Received: an .npz archive of format {found!r} "
+            f"with the entries {sorted(arrays)[:8]}. {otherwise}".rstrip()
         )
     return arrays

@@ -1,7 +1,7 @@
-"""Runs a task in a process of its own. Started by path, so that it imports nothing by itself.
+"""Run one task in a child process. Started by its path, so that it imports no package by itself.
 
-The task, a JSON file, names the Python file (`file`) or module (`module`) whose `main(task)` does
-it, and where to put the answer: its result, or the error.
+The task is a JSON file. It names the Python file (`file`) or module (`module`) whose `main(task)`
+is called, and the file for the answer (`answer`): the result, or the error.
 """
 
 import importlib
@@ -13,9 +13,9 @@ from typing import Any
 
 
 def module_of(task: dict[str, Any]) -> ModuleType:
-    """Return the module that does a task."""
+    """Import the module whose `main` runs the task."""
     for name in task.get("blocked", ()):
-        # What Python finds here it does not look for: importing it fails.
+        # Importing a name whose entry is `None` raises ImportError.
         sys.modules[name] = None  # type: ignore[assignment]
     if "module" in task:
         return importlib.import_module(task["module"])
@@ -23,12 +23,12 @@ def module_of(task: dict[str, Any]) -> ModuleType:
     try:
         return importlib.import_module(pathlib.Path(task["file"]).stem)
     finally:
-        # Nothing else of that folder is to be found.
+        # Later imports must not find other files of that folder.
         del sys.path[0]
 
 
 def main() -> None:
-    """Do the task whose path is the argument."""
+    """Run the task whose path is the first argument."""
     task = json.loads(pathlib.Path(sys.argv[1]).read_text())
     try:
         answer = module_of(task).main(task)

@@ -1,4 +1,4 @@
-"""Another process: a task as JSON on its way in, a result or an error as JSON on its way out."""
+"""Run a function in another Python process; task and result travel as JSON."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from typing import Any
 
 
 class ChildError(RuntimeError):
-    """What went wrong in another process.
+    """Raised when a task fails in another process.
 
     Args:
-        kind: name of the class of the exception.
+        kind: class name of the exception there.
         message: its text.
     """
 
@@ -25,30 +25,31 @@ class ChildError(RuntimeError):
 _CHILD = pathlib.Path(__file__).with_name("_child_main.py")
 
 
-def run(task: dict[str, Any], **variables: str) -> dict[str, Any]:
-    """Do a task in another process and return its result.
+def run(task: dict[str, Any], **variables: str | None) -> dict[str, Any]:
+    """Run a task in another process and return its result.
 
     Args:
-        task: JSON values: `module` or `file` with the function `main(task)`, which returns JSON
-            values; `blocked`, the packages that it must not import; and what it needs to know.
-        variables: of its environment, besides those here.
+        task: JSON values. `module` or `file` names the code, whose `main(task)` returns a dict of
+            JSON values; `blocked` lists packages that it must not import; the rest is for `main`.
+        variables: environment variables to set there; `None` removes one.
 
     Returns:
-        The result, JSON values.
+        The dict that `main` returned.
 
     Raises:
-        ChildError: if it answers with an error, or ends without an answer.
+        ChildError: if `main` raises, or the process ends without a result.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "task.json")
         answer = pathlib.Path(folder, "answer.json")
         path.write_text(json.dumps({**task, "answer": str(answer)}))
-        # What the program imports is what this one imports, wherever it was started.
+        # The child finds the packages that this process finds, wherever it was started.
         paths = os.pathsep.join(each or os.getcwd() for each in sys.path)
+        changed = {**os.environ, "PYTHONPATH": paths, **variables}
         child = subprocess.run(
-            # Without the folder of the program among those that it imports from.
+            # -P: the folder of `_child_main.py` is not on the path.
             [sys.executable, "-P", str(_CHILD), str(path)],
-            env={**os.environ, "PYTHONPATH": paths, **variables},
+            env={name: value for name, value in changed.items() if value is not None},
             capture_output=True,
             text=True,
             errors="replace",

@@ -1,4 +1,4 @@
-"""How long calls take: by themselves, or in turns with others."""
+"""Measure how long calls take, alone or alternating with others."""
 
 import time
 from collections.abc import Callable
@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+# Calls of a whole model in a row: the last one finds the caches as the model itself left them.
+IN_A_ROW = 3
 _FEWEST = 5
 
 
@@ -17,18 +19,18 @@ def times_in_turns(
     warm_up: int = 3,
     in_a_row: int = 1,
 ) -> dict[str, list[float]]:
-    """Return the seconds of each call, measured in turns.
+    """Measure calls in turns and return the seconds of each call by name.
 
-    A slow moment of the machine falls on all of them; the order is drawn anew in each turn.
+    The calls alternate in random order, so that a slow moment of the machine affects all of them.
 
     Args:
-        calls: return when they have finished.
-        repeats: turns, at most.
-        seconds: no turn begins after this time, but the first five do.
-        warm_up: calls of each that are not counted.
-        in_a_row: how often each is called in a turn; the last call counts. The first one finds the
-            caches as another has left them: as a layer does in its model, and a model does not
-            where it runs alone.
+        calls: functions by name. Each returns when its work is finished.
+        repeats: maximal number of turns.
+        seconds: no turn starts after this time, except the first five.
+        warm_up: calls of each function before the measurement.
+        in_a_row: calls of a function within a turn; only the last one is measured. With 1, a call
+            finds the caches as another function left them, like a layer within its model. With
+            `IN_A_ROW`, it finds its own data there, like a model that runs alone.
     """
     for _ in range(warm_up):
         for call in calls.values():

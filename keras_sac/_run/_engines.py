@@ -1,7 +1,7 @@
-"""An exported file in the engine that is made for it: NumPy arrays in, NumPy arrays out.
+"""Run an exported file in its engine: NumPy arrays in, NumPy arrays out.
 
-Nothing of keras_sac or Keras is imported here: an export is checked by a process that loads this
-file alone, without the package.
+This file imports neither keras_sac nor Keras. A process that verifies an export loads this file
+alone, without the package.
 """
 
 import importlib
@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-Inputs = Any  # An array, or a list or dict of them, as the model takes them.
+Inputs = Any  # An array, or a list or dict of arrays, in the structure of the model's inputs.
 
 
 def flat(structure: Any) -> list[Any]:
-    """Return the leaves of nested lists, tuples and dicts, dicts in the order of their keys."""
+    """Return the leaves of nested lists, tuples and dicts; dicts are sorted by key."""
     if isinstance(structure, dict):
         return [leaf for key in sorted(structure) for leaf in flat(structure[key])]
     if isinstance(structure, list | tuple):
@@ -26,7 +26,7 @@ def flat(structure: Any) -> list[Any]:
 
 
 class TensorFlow:
-    """A SavedModel in TensorFlow."""
+    """Run a SavedModel in TensorFlow."""
 
     def __init__(self, path: str, threads: int | None = None):
         import tensorflow as tf
@@ -38,16 +38,16 @@ class TensorFlow:
         self.threads = tf.config.threading.get_intra_op_parallelism_threads() or None
 
     def __call__(self, inputs: Inputs) -> list[np.ndarray]:
-        """Return the outputs, in the order of a flattened structure."""
+        """Return the outputs in the order of `flat`."""
         return [each.numpy() for each in self._flat(self._model.serve(inputs))]
 
     def constants(self) -> Iterator[np.ndarray]:
-        """Return the arrays that the file holds."""
+        """Yield the arrays stored in the file."""
         return (variable.numpy() for variable in self._model.variables)
 
 
 class OnnxRuntime:
-    """An ONNX file in ONNX Runtime."""
+    """Run an ONNX file in ONNX Runtime."""
 
     def __init__(self, path: str, threads: int | None = None):
         import onnxruntime
@@ -62,11 +62,11 @@ class OnnxRuntime:
         self.threads = threads
 
     def __call__(self, inputs: Inputs) -> list[np.ndarray]:
-        """Return the outputs, in the order of the file."""
+        """Return the outputs in the order of the file."""
         return self._session.run(None, _named(inputs, self.names))  # type: ignore[return-value]
 
     def constants(self) -> Iterator[np.ndarray]:
-        """Return the arrays that the file holds."""
+        """Yield the arrays stored in the file."""
         import onnx
 
         graph = onnx.load(self._path).graph
@@ -78,9 +78,9 @@ class OnnxRuntime:
 
 
 def without_telemetry() -> Any:
-    """Return OpenVINO, imported so that it reports nothing.
+    """Import OpenVINO without its telemetry.
 
-    It would do that from a process that it forks, which can hang where other threads run, as JAX's.
+    The telemetry forks the process, which can hang where other threads run, such as those of JAX.
     """
     before = sys.modules.get("openvino_telemetry")
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -94,9 +94,9 @@ def without_telemetry() -> Any:
 
 
 class OpenVino:
-    """An OpenVINO model, or another that OpenVINO reads, in OpenVINO on the CPU.
+    """Run an `.xml` model, or another format that OpenVINO reads, in OpenVINO on the CPU.
 
-    In float32: where the CPU has bfloat16, OpenVINO would calculate in it by default.
+    The precision is set to float32: on a CPU with bfloat16, OpenVINO would use that by default.
     """
 
     def __init__(self, path: str, threads: int | None = None):
@@ -111,18 +111,18 @@ class OpenVino:
         self.threads = threads or self._compiled.get_property("INFERENCE_NUM_THREADS")
 
     def __call__(self, inputs: Inputs) -> list[np.ndarray]:
-        """Return the outputs, in the order of the file."""
+        """Return the outputs in the order of the file."""
         outputs = self._compiled(_named(inputs, self.names))
         return [np.array(outputs[each]) for each in self._compiled.outputs]
 
     def constants(self) -> Iterator[np.ndarray]:
-        """Return the arrays that the file holds."""
+        """Yield the arrays stored in the file."""
         operations = self._model.get_ops()
         return (each.data for each in operations if each.get_type_name() == "Constant")
 
 
 class LiteRT:
-    """A `.tflite` file in LiteRT."""
+    """Run a `.tflite` file in LiteRT."""
 
     def __init__(self, path: str, threads: int | None = None):
         from ai_edge_litert.interpreter import Interpreter
@@ -134,15 +134,15 @@ class LiteRT:
         self.threads = threads or 1
 
     def __call__(self, inputs: Inputs) -> list[np.ndarray]:
-        """Return the outputs, in the order of their names and numbers."""
+        """Return the outputs in the order of their numbered names."""
         outputs = self._run(**_named(inputs, self.names))
         return [outputs[name] for name in sorted(outputs, key=lambda name: (len(name), name))]
 
     def constants(self) -> Iterator[np.ndarray]:
-        """Return the arrays that the file holds."""
+        """Yield the arrays stored in the file."""
         from ai_edge_litert.interpreter import Interpreter
 
-        # Before it allocates the others, an interpreter has the tensors of the file only.
+        # Until it allocates its buffers, an interpreter holds only the tensors of the file.
         interpreter = Interpreter(model_path=self._path)
         for details in interpreter.get_tensor_details():
             try:
@@ -152,7 +152,7 @@ class LiteRT:
 
 
 class Torch:
-    """A `.pt2` file in PyTorch."""
+    """Run a `.pt2` file in PyTorch."""
 
     def __init__(self, path: str, threads: int | None = None):
         import torch
@@ -165,13 +165,13 @@ class Torch:
         self.threads = torch.get_num_threads()
 
     def __call__(self, inputs: Inputs) -> list[np.ndarray]:
-        """Return the outputs, in the order of a flattened structure."""
+        """Return the outputs in the order of `flat`."""
         with self._torch.inference_mode():
             outputs = self._module(_mapped(self._torch.from_numpy, inputs))
         return [each.numpy() for each in flat(outputs)]
 
     def constants(self) -> Iterator[np.ndarray]:
-        """Return the arrays that the file holds."""
+        """Yield the arrays stored in the file."""
         arrays = [*self._program.state_dict.values(), *self._program.constants.values()]
         return (each.detach().numpy() for each in arrays if isinstance(each, self._torch.Tensor))
 
@@ -183,7 +183,7 @@ ENGINES = {
     "litert": LiteRT,
     "torch": Torch,
 }
-# Suffix -> the engines that read such a file, its own first.
+# Suffix -> the engines that read such a file; the default engine comes first.
 READERS = {
     "": ("tensorflow", "openvino"),
     ".onnx": ("onnxruntime", "openvino"),
@@ -194,12 +194,16 @@ READERS = {
 
 
 def engine_of(path: str | os.PathLike[str], engine: str = "auto") -> str:
-    """Return the name of the engine for a file; `"auto"` is the one that its format is made for."""
+    """Return the name of the engine for a file; `"auto"` chooses the default of its format.
+
+    Raises:
+        ValueError: if no engine reads the file, or `engine` does not.
+    """
     suffix = "" if Path(path).is_dir() else Path(path).suffix
     if suffix not in READERS:
         raise ValueError(
-            f"No engine reads {str(path)!r}. Expected a SavedModel folder or a file that ends with "
-            f"{', '.join(filter(None, READERS))}."
+            f"No engine reads {str(path)!r}. Expected a SavedModel folder, or a file that ends "
+            f"with {', '.join(filter(None, READERS))}."
         )
     readers = READERS[suffix]
     if engine == "auto":
@@ -210,26 +214,26 @@ def engine_of(path: str | os.PathLike[str], engine: str = "auto") -> str:
 
 
 def opened(path: str | os.PathLike[str], engine: str = "auto", threads: int | None = None) -> Any:
-    """Return a file in an engine, to be called with inputs.
+    """Load an exported file in an engine; call the result with inputs.
 
     Args:
-        path: of an exported file or folder.
+        path: exported file or folder.
         engine: one of `ENGINES`, or `"auto"`.
-        threads: for one product; as many as the engine takes by itself if `None`.
+        threads: number of threads for one operation. Defaults to the engine's own choice.
     """
     return ENGINES[engine_of(path, engine)](os.fspath(path), threads)
 
 
 def main(task: dict[str, Any]) -> dict[str, Any]:
-    """Run a file on batches of inputs, in a process of its own.
+    """Run an exported file on batches of inputs; `outputs_of_file` calls this in a child process.
 
     Args:
-        task: `path` of the file; `inputs` and `outputs`, for each batch the `.npz` file of its
-            arrays and the one for what comes out; `structure`, how the model takes the arrays, with
-            the number of one for each leaf; `names` of them, in the order of the numbers.
+        task: `path` of the exported file; `inputs` and `outputs`, one `.npz` file per batch for its
+            input and output arrays; `structure` of the model's inputs, with the number of an array
+            at each leaf; `names` of the inputs, in the order of the numbers.
 
     Returns:
-        `constants`: size and zeros of each array that the file holds.
+        `constants`: number of elements and of zeros for each array stored in the file.
     """
     engine = opened(task["path"])
     for inputs, outputs in zip(task["inputs"], task["outputs"], strict=True):

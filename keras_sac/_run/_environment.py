@@ -1,4 +1,4 @@
-"""What a figure was measured with: versions, backend, device, threads."""
+"""Describe the environment of a measurement: versions, backend, device, threads."""
 
 import os
 import platform
@@ -13,12 +13,12 @@ _PACKAGES = ("keras", "numpy", "scipy", "scikit-learn")
 
 
 def environment() -> dict[str, Any]:
-    """Return what a measurement depends on: versions, backend, device, threads.
+    """Describe the environment of a measurement, to store it with the results.
 
     Returns:
-        A dict that fits into JSON: `backend`, `device` (the accelerator that the backend uses,
-        else the CPU), `accelerator` (whether it is one), `threads`, `python`, `system` and
-        `versions`.
+        A dict of JSON values: `backend`, `device` (name of the accelerator that the backend uses,
+        or of the CPU), `accelerator` (whether there is one), `threads`, `python`, `system` and
+        `versions` of Keras, the backend and the libraries for numbers.
 
     Examples:
         >>> from keras_sac.analysis import environment
@@ -40,12 +40,12 @@ def environment() -> dict[str, Any]:
 
 
 def device_name() -> str:
-    """Name of the accelerator that the backend uses, else of the CPU."""
+    """Return the name of the accelerator that the backend uses, or of the CPU without one."""
     return accelerator_name() or cpu_name()
 
 
 def accelerator_name() -> str | None:
-    """Name of the accelerator that the active backend uses by default, `None` on a CPU."""
+    """Return the name of the accelerator that the backend uses by default; `None` on a CPU."""
     match keras.config.backend():
         case "torch":
             import torch
@@ -70,7 +70,7 @@ def accelerator_name() -> str | None:
 
 
 def cpu_name() -> str:
-    """Model name of the CPU where the system tells it, else its architecture."""
+    """Return the model name of the CPU if the system reports it, else the architecture."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
@@ -80,7 +80,10 @@ def cpu_name() -> str:
 
 
 def thread_count() -> int:
-    """CPU threads that the backend may use: torch's own setting, else the cores of this process."""
+    """Return how many CPU threads the backend may use.
+
+    On torch that is its own setting, elsewhere the number of cores of this process.
+    """
     if keras.config.backend() == "torch":
         import torch
 
@@ -91,16 +94,17 @@ def thread_count() -> int:
 
 
 def set_threads(number: int) -> None:
-    """Let the backend use a number of CPU threads for one product.
+    """Set how many CPU threads the backend uses for one operation.
 
     Raises:
-        ValueError: where that is decided before the program begins.
+        ValueError: if the backend fixes the number when the program starts.
     """
     backend = keras.config.backend()
     if backend != "torch":
         raise ValueError(
-            f"`threads` of {backend} are set before it begins. Received: threads={number}. Start "
-            "the program on as many cores (`taskset -c 0,1 python ...` on Linux)."
+            f"`threads` must be None on {backend}, which fixes the number of threads when the "
+            f"program starts. Received: threads={number}. Start the program on as many cores "
+            "instead (`taskset -c 0,1 python ...` on Linux)."
         )
     import torch
 
@@ -108,7 +112,7 @@ def set_threads(number: int) -> None:
 
 
 def _backend_version(backend: str) -> str:
-    # torch says which build it is (+cpu, +cu130) only here.
+    # Only `torch.__version__` names the build (+cpu, +cu130).
     if backend == "torch":
         import torch
 

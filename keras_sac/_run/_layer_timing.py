@@ -1,4 +1,4 @@
-"""How long a layer takes against another, as a model runs it."""
+"""Time a layer as a model runs it, compiled where Keras compiles it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,18 +12,18 @@ from keras_sac._run._clock import times_in_turns
 def median_milliseconds(
     calls: dict[str, Callable[[], Any]], *, repeats: int, seconds: float, in_a_row: int = 1
 ) -> dict[str, float]:
-    """Return the median of the times of each call; arguments as for `times_in_turns`."""
+    """Return the median time of each call in milliseconds; arguments as for `times_in_turns`."""
     times = times_in_turns(calls, repeats=repeats, seconds=seconds, in_a_row=in_a_row)
     return {name: 1000 * float(np.median(each)) for name, each in times.items()}
 
 
 def inference(layer: keras.layers.Layer, inputs: Any, jit_compile: bool) -> Callable[[], Any]:
-    """Return a call of a layer on inputs, compiled as Keras compiles a model with it.
+    """Return a function that runs a layer on inputs, compiled as Keras compiles a model.
 
     Args:
-        layer: built.
-        inputs: a tensor.
-        jit_compile: of the model, `model.jit_compile`; TensorFlow leaves XLA out on a CPU.
+        layer: built layer.
+        inputs: tensor of inputs.
+        jit_compile: the model's `jit_compile`; only TensorFlow uses it.
     """
     match keras.backend.backend():
         case "torch":
@@ -49,7 +49,7 @@ def _in_torch(layer: keras.layers.Layer, inputs: Any) -> Callable[[], Any]:
 def _in_jax(layer: keras.layers.Layer, inputs: Any) -> Callable[[], Any]:
     import jax
 
-    # As arguments: what a compiled function holds itself it may calculate with beforehand.
+    # Weights are arguments: XLA could fold constants of the function before the measurement.
     trained = [each.value for each in layer.trainable_variables]
     others = [each.value for each in layer.non_trainable_variables]
     run = jax.jit(lambda trained, others, x: layer.stateless_call(trained, others, x)[0])

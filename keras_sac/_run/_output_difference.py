@@ -1,4 +1,4 @@
-"""How far outputs are from those that they should be."""
+"""Compare outputs with the expected ones."""
 
 from typing import Any
 
@@ -6,13 +6,14 @@ import numpy as np
 
 
 def largest_difference(found: Any, expected: Any) -> tuple[float, float]:
-    """Return the largest difference of two arrays, and the largest finite number expected.
+    """Return the largest absolute difference, and the largest finite expected magnitude.
 
-    What is NaN, or the same infinity, in both is no difference; in one only it is an infinite one.
+    NaN in both arrays, or the same infinity in both, counts as equal. NaN or an infinity in only
+    one array counts as an infinite difference.
 
     Args:
         found: numbers of any shape.
-        expected: of the same shape.
+        expected: numbers of the same shape.
     """
     found, expected = np.asarray(found, "float64"), np.asarray(expected, "float64")
     same = (found == expected) | (np.isnan(found) & np.isnan(expected))

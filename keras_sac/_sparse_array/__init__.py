@@ -1,4 +1,14 @@
-"""One array, zeros left out: where the others are, and what they are, compressed with zstd."""
+"""Encode one array without its zeros: positions and values, compressed with zstd.
+
+| question | file |
+| --- | --- |
+| How is an array encoded and decoded? | `_codec.py` |
+| What does the header of an encoded array say, and when is it invalid? | `_header.py` |
+| How are the positions of the values stored? | `_positions.py` |
+| How are the values stored? | `_values.py` |
+| How is a damaged zstd frame found? | `_zstd.py` |
+| How many bytes does an array take, and how many at least? | `_size.py` |
+"""
 
 from keras_sac._sparse_array._codec import Encoded, decode, encode
 from keras_sac._sparse_array._header import ArrayHeader

@@ -1,83 +1,98 @@
-"""An array to frames, and back."""
+"""Encode an array as compressed frames without its zeros, and decode it."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from keras_sac._sparse_array import _positions, _values, _zstd
 from keras_sac._sparse_array._header import ArrayHeader, dtype_name, dtype_of
+from keras_sac._sparse_array._positions import (
+    from_gaps,
+    from_mask,
+    length_limits,
+    to_gaps,
+    to_mask,
+)
+from keras_sac._sparse_array._values import (
+    WIDEST,
+    from_planes,
+    lengths_of_chunks,
+    nonzero,
+    to_float16,
+    to_planes,
+)
+from keras_sac._sparse_array._zstd import compress, content_size, decompress
 
-# Weights are noise but for their exponents. In noise matches are coincidences that cost more than
-# they save, and the lowest level finds fewest; higher ones pay for patterns.
+# Except for their exponents, weights are noise. A match in noise costs more than it saves, and the
+# lowest level finds the fewest. Higher levels pay off for patterns.
 LEVEL = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """A coded array: what it is, and the frames, whose lengths are `header.frames`."""
+    """An encoded array: its header, and its frames, whose lengths are `header.frames`."""
 
     header: ArrayHeader
     frames: tuple[bytes, ...]
 
 
 def encode(array: np.ndarray, *, float16: bool = False, level: int = LEVEL) -> Encoded:
-    """Leave the zeros of an array out and compress the rest.
+    """Encode an array without its zeros.
 
     Args:
-        array: of any shape, and of any type but objects and structures.
-        float16: store wider floats as float16; those below 3e-8 become zero.
-        level: of zstd, 1 to 22.
+        array: array of any shape and any dtype except objects and structures.
+        float16: whether to store wider floats as float16; magnitudes below 3e-8 become zero.
+        level: compression level of zstd, 1 to 22.
 
     Returns:
-        What `decode` makes the same array of, bit by bit but for -0.0, which may become 0.0.
+        The encoded array. `decode` restores it bit by bit, except that -0.0 may become 0.0.
 
     Raises:
-        ValueError: if the array holds objects, or a finite value has no finite float16.
+        ValueError: if the array holds objects, or a finite value is too large for float16.
     """
     array = np.asarray(array)
     dtype = dtype_name(array.dtype)
     flat = np.ascontiguousarray(array).reshape(-1)
     if float16:
-        flat = _values.to_float16(flat)
+        flat = to_float16(flat)
     coding, frames, values = "dense", (), flat
-    if flat.size and flat.dtype.itemsize <= _values.WIDEST:
-        used = _values.used(flat)
+    if flat.size and flat.dtype.itemsize <= WIDEST:
+        used = nonzero(flat)
         zeros = flat.size - int(np.count_nonzero(used))
         found, frame = _shortest(used, zeros, level)
         if len(frame) < zeros * flat.dtype.itemsize:
             coding, frames, values = found, (frame,), flat[used]
-    frames += (_zstd.compress(_values.to_planes(values), values.nbytes, level),)
+    frames += (compress(to_planes(values), values.nbytes, level),)
     lengths = tuple(len(frame) for frame in frames)
     stored = dtype_name(flat.dtype)
     return Encoded(ArrayHeader(array.shape, dtype, stored, coding, values.size, lengths), frames)
 
 
 def decode(header: ArrayHeader, frames: Sequence[bytes]) -> np.ndarray:
-    """Return the array that `encode` coded.
+    """Decode an array.
 
-    Nothing of its size is allocated before the frames were found to belong to such an array.
+    The frames are checked against the header before an array of its size is allocated.
 
     Args:
-        header: what the frames are said to be.
-        frames: of the lengths `header.frames`.
+        header: header of the encoded array.
+        frames: its frames.
 
     Raises:
-        ValueError: if a frame is damaged, or does not hold what the header says.
+        ValueError: if a frame is damaged or does not fit the header.
     """
     if tuple(len(frame) for frame in frames) != header.frames:
         raise ValueError(
-            f"expected frames of {header.frames} bytes, received {[len(f) for f in frames]}"
+            f"Expected frames of {header.frames} bytes. Received: {[len(f) for f in frames]}"
         )
     stored = dtype_of(header.stored)
-    held = _zstd.content_size(frames[-1])
+    held = content_size(frames[-1])
     if held != header.values * stored.itemsize:
         raise ValueError(
-            f"expected {header.values} values of {header.stored}, received {held} bytes"
+            f"Expected {header.values} values of {header.stored}. Received: {held} bytes"
         )
     positions = _find(header, frames)
-    pieces = _zstd.decompress(frames[-1], _values.lengths(header.values, stored))
-    chunks = (_values.from_planes(piece, stored) for piece in pieces)
+    pieces = decompress(frames[-1], lengths_of_chunks(header.values, stored))
+    chunks = (from_planes(piece, stored) for piece in pieces)
     flat = np.zeros(header.size, dtype_of(header.dtype))
     start, rest = 0, np.zeros(0, stored)
     for where in positions:
@@ -91,13 +106,13 @@ def decode(header: ArrayHeader, frames: Sequence[bytes]) -> np.ndarray:
 
 
 def _shortest(used: np.ndarray, zeros: int, level: int) -> tuple[str, bytes]:
-    """Return the coding of the positions that takes least, and its frame."""
-    candidates = {"mask": _positions.to_mask(used)}
-    # Before that, a gap takes more than a bit for each element.
+    """Return the shortest coding of the positions, and its frame."""
+    candidates = {"mask": to_mask(used)}
+    # With fewer zeros, gaps take more than one bit for each element.
     if 2 * zeros >= used.size:
-        candidates["gaps"] = _positions.to_gaps(used)
+        candidates["gaps"] = to_gaps(used)
     frames = [
-        (name, _zstd.compress([coded], len(coded), tried))
+        (name, compress([coded], len(coded), tried))
         for name, coded in candidates.items()
         for tried in sorted({LEVEL, level})
     ]
@@ -105,15 +120,16 @@ def _shortest(used: np.ndarray, zeros: int, level: int) -> tuple[str, bytes]:
 
 
 def _find(header: ArrayHeader, frames: Sequence[bytes]) -> Iterator[np.ndarray]:
-    """Return where the values are, some at a time; nothing where they are everywhere."""
+    """Yield the positions of the values in chunks; nothing for a dense array."""
     if header.coding == "dense":
         return iter(())
-    length = _zstd.content_size(frames[0])
-    limits = _positions.length_limits(header.coding, header.size, header.values)
+    length = content_size(frames[0])
+    limits = length_limits(header.coding, header.size, header.values)
     if not limits[0] <= length <= limits[1]:
         raise ValueError(
-            f"{length} bytes are not the positions of {header.values} values among {header.size}"
+            f"Expected the positions of {header.values} values among {header.size} elements. "
+            f"Received: {length} bytes"
         )
-    (coded,) = _zstd.decompress(frames[0], [length])
-    unpack = {"mask": _positions.from_mask, "gaps": _positions.from_gaps}[header.coding]
+    (coded,) = decompress(frames[0], [length])
+    unpack = {"mask": from_mask, "gaps": from_gaps}[header.coding]
     return unpack(coded, header.size, header.values)

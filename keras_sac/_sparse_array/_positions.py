@@ -1,29 +1,31 @@
-"""Where the values are: a bit for each element, or a byte for each run of zeros."""
+"""Store the positions of values as a bit mask, or as the lengths of the runs of zeros (gaps)."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-# Elements, or bytes, that are worked on at a time: temporary arrays stay in the cache.
+# Elements or bytes processed at a time, so that temporary arrays stay in the cache.
 _CHUNK = 2**18
 _LONG = 255
 
 
 def to_mask(used: np.ndarray) -> bytes:
-    """Return one bit for each element of `used`, shape `(n,)`, bool."""
+    """Return one bit for each element of `used`, a boolean array of shape `(n,)`."""
     return np.packbits(used, bitorder="little").tobytes()
 
 
 def from_mask(mask: bytes, size: int, count: int) -> Iterator[np.ndarray]:
-    """Return the positions of `count` ones among `size` bits, some at a time, int64.
+    """Return the positions of `count` ones among `size` bits, as int64 arrays of chunks.
 
     Raises:
-        ValueError: at once, if there are more bits, or another number of ones.
+        ValueError: before the first chunk, if the number of bits or of ones is different.
     """
     packed = np.frombuffer(mask, np.uint8)
     ones = int(np.bitwise_count(packed).sum(dtype=np.int64))
     if ones != count or (size % 8 and packed[-1] >> (size % 8)):
-        raise ValueError(f"the mask marks {ones} of {size} elements; expected {count}")
+        raise ValueError(
+            f"The mask must mark {count} of {size} elements. Received: a mask that marks {ones}"
+        )
     step = _CHUNK // 8
     return (
         8 * start + np.flatnonzero(np.unpackbits(packed[start : start + step], bitorder="little"))
@@ -32,10 +34,10 @@ def from_mask(mask: bytes, size: int, count: int) -> Iterator[np.ndarray]:
 
 
 def to_gaps(used: np.ndarray) -> bytes:
-    """Return the lengths of the runs of zeros before each value, and after the last one.
+    """Return the number of zeros before each value and after the last value, one byte each.
 
-    255 stands for as many zeros with no value after them, so that a run of any length has a code:
-    `g = 255 a + b` is `a` times 255, then `b`.
+    The byte 255 means 255 zeros that are not followed by a value, so a run of
+    `g = 255 a + b` zeros is written as `a` times 255, then `b`.
     """
     coded, before = [], -1
     for start in range(0, used.size, _CHUNK):
@@ -48,23 +50,25 @@ def to_gaps(used: np.ndarray) -> bytes:
 
 
 def from_gaps(coded: bytes, size: int, count: int) -> Iterator[np.ndarray]:
-    """Return the positions of the values that `to_gaps` coded, some at a time, int64.
+    """Return the positions of the values that `to_gaps` wrote, as int64 arrays of chunks.
 
     Raises:
-        ValueError: at once, if the runs do not make up `count` values among `size` elements.
+        ValueError: before the first chunk, if the gaps do not describe `count` values among `size`
+            elements.
     """
     codes = np.frombuffer(coded, np.uint8)
     values = int(np.count_nonzero(codes < _LONG)) - 1
     covered = int(codes.sum(dtype=np.int64)) + values
     if values != count or covered != size or codes[-1] == _LONG:
         raise ValueError(
-            f"the gaps make {values} values among {covered} elements; expected {count} among {size}"
+            f"The gaps must describe {count} values among {size} elements. Received: gaps for "
+            f"{values} values among {covered} elements"
         )
     return _ends_of_gaps(codes)
 
 
 def length_limits(coding: str, size: int, count: int) -> tuple[int, int]:
-    """Return the fewest and the most bytes that the positions of `count` values can take."""
+    """Return the minimal and maximal number of bytes of the positions of `count` values."""
     if coding == "mask":
         return (size + 7) // 8, (size + 7) // 8
     zeros = size - count
@@ -86,5 +90,5 @@ def _ends_of_gaps(codes: np.ndarray) -> Iterator[np.ndarray]:
         ends = before + np.cumsum(chunk + is_end.astype(np.int64))
         before = int(ends[-1])
         found = ends[is_end]
-        # The last run ends at no value, but where the array ends.
+        # The last run ends at the end of the array, not at a value.
         yield found[:-1] if start + _CHUNK >= len(codes) else found

@@ -1,4 +1,4 @@
-"""How many bytes an array takes, and how many it has to."""
+"""Compute the encoded size of an array, and its lower bound."""
 
 import json
 import math
@@ -9,13 +9,13 @@ from keras_sac._sparse_array._codec import encode
 
 
 def encoded_size(array: np.ndarray) -> int:
-    """Return the bytes that an array takes in a sparse file, with its row in the table.
+    """Return the bytes of an array in a sparse file, including its row in the table.
 
     Args:
-        array: of any shape and any type but objects and structures.
+        array: array of any shape and any dtype except objects and structures.
 
     Returns:
-        Bytes.
+        Number of bytes.
 
     Raises:
         ValueError: if the array holds objects or structures.
@@ -31,21 +31,21 @@ def encoded_size(array: np.ndarray) -> int:
 
 
 def entropy_bound(size: int, nonzeros: int, itemsize: int) -> float:
-    """Return what random positions and incompressible values take at least.
+    """Return the minimal number of bytes for random positions and incompressible values.
 
     `(n H(s) + 8 itemsize nnz) / 8` with `s = 1 - nnz / n`,
     `H(s) = -s log2 s - (1 - s) log2 (1 - s)`.
 
     Args:
-        size: elements `n` of the array, >= 0.
-        nonzeros: those that are not zero, `nnz`, in [0, size].
-        itemsize: bytes of a value, >= 1.
+        size: number `n` of elements, >= 0.
+        nonzeros: number `nnz` of nonzero elements, in [0, size].
+        itemsize: bytes of one value, >= 1.
 
     Returns:
-        Bytes, not rounded.
+        Number of bytes, not rounded.
 
     Raises:
-        ValueError: if there are more non-zeros than elements, or a number is out of range.
+        ValueError: if an argument is out of range.
 
     Examples:
         >>> entropy_bound(1000, 500, 4)
@@ -59,6 +59,6 @@ def entropy_bound(size: int, nonzeros: int, itemsize: int) -> float:
             "Expected 0 <= nonzeros <= size and itemsize >= 1. "
             f"Received: size={size!r}, nonzeros={nonzeros!r}, itemsize={itemsize!r}"
         )
-    shares = [count / size for count in (nonzeros, size - nonzeros) if count]
-    bits = -size * sum(share * math.log2(share) for share in shares)
+    fractions = [count / size for count in (nonzeros, size - nonzeros) if count]
+    bits = -size * sum(fraction * math.log2(fraction) for fraction in fractions)
     return bits / 8 + itemsize * nonzeros

@@ -1,20 +1,20 @@
-"""What the values are: byte by byte, so that the exponents stand together."""
+"""Store values byte plane by byte plane, so that similar exponents are compressed together."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-# Numbers are at most so wide. What is wider is text: no exponents, and no zeros to leave out.
+# Bytes of the widest number. Wider dtypes are text: they have no exponents, and zeros stay in.
 WIDEST = 32
-# A plane of so many bytes is one block of zstd.
+# A plane of this many bytes is one block of zstd.
 _CHUNK = 2**17
 
 
 def to_planes(values: np.ndarray) -> Iterator[bytes]:
-    """Yield the first bytes of the values, then the second ones, ..., chunk by chunk.
+    """Yield, for each chunk, the first bytes of its values, then the second bytes, and so on.
 
     Args:
-        values: shape `(n,)`, C-contiguous.
+        values: C-contiguous array of shape `(n,)`.
     """
     width = values.dtype.itemsize
     rows = values.view(np.uint8).reshape(-1, width)
@@ -26,8 +26,8 @@ def to_planes(values: np.ndarray) -> Iterator[bytes]:
             yield from (plane.tobytes() for plane in chunk.T)
 
 
-def lengths(count: int, dtype: np.dtype) -> Iterator[int]:
-    """Yield the bytes of each chunk of `count` values."""
+def lengths_of_chunks(count: int, dtype: np.dtype) -> Iterator[int]:
+    """Yield the number of bytes of each chunk of `count` values."""
     for start in range(0, count, _CHUNK):
         yield min(_CHUNK, count - start) * dtype.itemsize
 
@@ -40,21 +40,21 @@ def from_planes(planes: bytes, dtype: np.dtype) -> np.ndarray:
     return rows.view(dtype)
 
 
-def used(values: np.ndarray) -> np.ndarray:
-    """Return which values are not zero, shape `(n,)`, bool; -0.0 is zero, NaN is not."""
+def nonzero(values: np.ndarray) -> np.ndarray:
+    """Return a boolean array that marks the nonzero values; -0.0 is zero, NaN is not."""
     dtype = values.dtype
     if dtype.kind in "biufc" or dtype.isbuiltin == 2:
-        # A signalling NaN is no reason to warn.
+        # NumPy warns about a signalling NaN, which is a value like any other here.
         with np.errstate(invalid="ignore"):
             return np.not_equal(values, np.zeros((), dtype))
     return np.asarray(values.view(np.uint8).reshape(-1, dtype.itemsize).any(axis=1))
 
 
 def to_float16(values: np.ndarray) -> np.ndarray:
-    """Return wider floats as float16, and other values as they are.
+    """Convert floats wider than float16 to float16; return other values unchanged.
 
     Raises:
-        ValueError: if a finite value has no finite float16.
+        ValueError: if a finite value is too large for float16.
     """
     if values.dtype.kind != "f" or values.dtype.itemsize <= 2:
         return values
@@ -63,8 +63,8 @@ def to_float16(values: np.ndarray) -> np.ndarray:
     lost = np.isfinite(values) & ~np.isfinite(half)
     if lost.any():
         raise ValueError(
-            f"{np.count_nonzero(lost)} of {values.size} values lie outside of float16, which ends "
-            f"at 65504; the largest is {np.abs(values[lost]).max():g}. Keep the values as they are "
-            "with `values=None`."
+            f"{np.count_nonzero(lost)} of {values.size} values are too large for float16, whose "
+            f"largest value is 65504; the largest is {np.abs(values[lost]).max():g}. Pass "
+            "`values=None` to keep the values as they are."
         )
     return half

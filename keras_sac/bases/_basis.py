@@ -197,7 +197,12 @@ class Basis:
             FileNotFoundError: if there is no such file.
             ValueError: if the file is truncated or foreign, or its content is no valid basis.
         """
-        arrays = read_npz(path, _TAG)
+        arrays = read_npz(
+            path,
+            _TAG,
+            otherwise="To use a matrix of your own, load it with NumPy and pass it to "
+            "`Basis.from_matrix`.",
+        )
         known = {f.name for f in dataclasses.fields(cls)}
         if not {"matrix", "kind"} <= set(arrays) <= known:
             raise ValueError(

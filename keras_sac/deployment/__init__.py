@@ -1,10 +1,9 @@
 """Export a Keras model to other runtimes and check the result."""
 
-from keras_sac.deployment._errors import ExportError
+# The command line uses `custom_objects` and `FORMATS` too; they are not part of the public API.
+from keras_sac.deployment._conversion_task import custom_objects as custom_objects
 from keras_sac.deployment._export import export
-from keras_sac.deployment._exported import Exported
-
-# For the command line.
+from keras_sac.deployment._exported import Exported, ExportError
 from keras_sac.deployment._formats import FORMATS as FORMATS
 
 __all__ = [

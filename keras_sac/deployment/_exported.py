@@ -1,4 +1,4 @@
-"""What `export` returns."""
+"""The result of `export`: a record of the file, or an error."""
 
 import dataclasses
 import os
@@ -8,19 +8,33 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+class ExportError(RuntimeError):
+    """Raised when an export fails. The destination is unchanged.
+
+    Examples:
+        >>> import keras
+        >>> from keras_sac import export
+        >>> from keras_sac.deployment import ExportError
+        >>> issubclass(ExportError, RuntimeError)
+        True
+    """
+
+
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """What was written; it can be passed wherever a path can.
+    """Record of an exported file; it can be used wherever a path can.
 
     Attributes:
-        path: of the file or folder.
+        path: path of the file or folder.
         format: its format.
-        backend: which wrote it.
-        bytes: that it takes.
-        merged: one row for each SAC layer, as `merge_sac` reports them.
-        weights: in the kernels, as `sparsity` counts them.
-        zeros: how many of them are zero.
-        largest_difference: of an output from the model's; `None` where it was not verified.
+        backend: backend that wrote the file.
+        bytes: size of the file, or of all files in the folder.
+        merged: report of `merge_sac`, one row for each SAC layer; `None` if the model has no graph
+            of layers to search.
+        weights: number of kernel weights, as `sparsity` counts them.
+        zeros: number of kernel weights that are zero.
+        largest_difference: largest difference of an output from the model's output; `None` if the
+            file was not verified.
 
     Examples:
         >>> import os
@@ -58,7 +72,7 @@ class Exported:
 
 
 def size_of(path: str | os.PathLike[str]) -> int:
-    """Return the bytes of a file, or of all files in a folder."""
+    """Return the size in bytes of a file, or of all files in a folder."""
     if os.path.isfile(path):
         return os.path.getsize(path)
     return sum(

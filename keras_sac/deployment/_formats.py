@@ -1,4 +1,4 @@
-"""The formats: how their files end, and which backends write them."""
+"""The exported formats: their file endings, and the backends that write them."""
 
 import dataclasses
 import importlib.util
@@ -14,10 +14,10 @@ class Format:
     """One format of exported files.
 
     Args:
-        name: as `keras.Model.export` calls it.
-        suffix: of its path; a folder has none.
-        writers: the backends that write it, and the package that each needs for it; the first is
-            the one to install.
+        name: name of the format in `keras.Model.export`.
+        suffix: ending of the path; `""` for a folder.
+        writers: package that each writing backend needs for the format; the backend to install
+            comes first.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Format:
     writers: dict[str, str]
 
     def options(self, model: keras.Model) -> dict[str, Any]:
-        """Return what `keras.Model.export` has to be told so that the batch size stays open."""
+        """Return the options of `keras.Model.export` that leave the batch size open."""
         if self.name != "torch":
             return {}
         import torch
@@ -39,7 +39,7 @@ class Format:
         if not has_symbolic_inputs(model):
             return {"dynamic_shapes": {0: batch}}
         shapes = keras.tree.map_structure(lambda x: axes(x.shape), symbolic_inputs(model))
-        # As Keras calls the model: its only argument in the tuple of all arguments.
+        # Keras calls the model with one argument, so the tuple of arguments has one entry.
         return {"dynamic_shapes": [(shapes,)]}
 
 
@@ -56,10 +56,10 @@ FORMATS = {
 
 
 def writers(form: Format) -> list[str]:
-    """Return the backends that write a format here: the active one first if it does.
+    """Return the installed backends that write a format; the active backend comes first.
 
     Raises:
-        ImportError: if there is none, with what to install.
+        ImportError: if none is installed; the message says what to install.
     """
     active = keras.config.backend()
     found = [
@@ -70,9 +70,9 @@ def writers(form: Format) -> list[str]:
     if not found:
         needs = [list(dict.fromkeys(each)) for each in form.writers.items()]
         raise ImportError(
-            f"The format {form.name!r} is written, from a model of any backend, by "
-            f"{' or by '.join(map(' with '.join, needs))}, which is not installed here. Install it:"
-            f" `pip install {' '.join(needs[0])}`."
+            f"The format {form.name!r} is written by {' or by '.join(map(' with '.join, needs))}, "
+            "whatever the backend of the model, and that is not installed here. Install it: "
+            f"`pip install {' '.join(needs[0])}`."
         )
     return found
 

@@ -1,8 +1,5 @@
-"""Whether an exported file does what the model did, and still has its zeros."""
+"""Verify that an exported file reproduces the model's outputs and keeps its zeros."""
 
-import itertools
-import pathlib
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -18,69 +15,56 @@ from keras_sac._model import (
     noise,
     symbolic_inputs,
 )
-from keras_sac._run import ChildError, engines, largest_difference, run
-from keras_sac.deployment._errors import ExportError
+from keras_sac._run import ChildError, engines, largest_difference, outputs_of_file
+from keras_sac.deployment._exported import ExportError
 
-# Of the largest output, or of 1 where that is less.
+# Allowed difference, relative to the largest output or to 1, whichever is larger.
 _SINGLE, _HALF = 1e-5, 1e-2
 
 
 def verified(path: str, model: keras.Model, plain: keras.Model, sample: Any) -> float:
-    """Load a file where keras_sac is not, and compare it with the model.
+    """Load a file in a process without keras_sac, and compare it with the model.
 
     Args:
-        path: of the file or folder.
-        model: whose outputs the file should have.
-        plain: what was written: the zeros of its weights should be in the file.
+        path: exported file or folder.
+        model: model whose outputs the file must reproduce.
+        plain: model that was written; the zeros of its kernels must be in the file.
         sample: inputs, or `None` for random ones.
 
     Returns:
         The largest difference of an output.
 
     Raises:
-        ExportError: if outputs differ by more than 1e-5 of their scale (1e-2 in half precision), or
-            zeros were lost, or the file cannot be loaded or run.
+        ExportError: if outputs differ by more than 1e-5 of their scale (1e-2 in half precision), if
+            zeros were lost, or if the file cannot be loaded or run.
     """
     batches = list(_batches(model, sample))
-    with tempfile.TemporaryDirectory() as folder:
-        names = [str(pathlib.Path(folder, f"{i}.npz")) for i in range(2 * len(batches))]
-        inputs, outputs = names[::2], names[1::2]
-        for name, batch in zip(inputs, batches, strict=True):
-            np.savez(name, *engines.flat(batch))
-        task = {
-            "file": engines.__file__,
-            "blocked": ["keras_sac"],
-            "path": path,
-            "inputs": inputs,
-            "outputs": outputs,
-            "structure": _numbered(batches[0], itertools.count()),
-            "names": [each.name for each in engines.flat(symbolic_inputs(model))]
-            if has_symbolic_inputs(model)
-            else [],
-        }
-        try:
-            constants = run(task, TF_CPP_MIN_LOG_LEVEL="3")["constants"]
-        except ChildError as error:
-            raise ExportError(
-                f"What was written does not run by itself. {error}{_hint(str(error))}"
-            ) from error
-        found = [_arrays(name) for name in outputs]
-    _check_zeros(plain, constants)
-    return max(_difference(model, batch, made) for batch, made in zip(batches, found, strict=True))
+    names = []
+    if has_symbolic_inputs(model):
+        names = [each.name for each in engines.flat(symbolic_inputs(model))]
+    try:
+        found = outputs_of_file(path, batches, names)
+    except ChildError as error:
+        raise ExportError(
+            f"The exported file cannot be run on its own. {error}{_hint(str(error))}"
+        ) from error
+    _check_zeros(plain, found.constants)
+    pairs = zip(batches, found.outputs, strict=True)
+    return max(_difference(model, batch, outputs) for batch, outputs in pairs)
 
 
 def _hint(error: str) -> str:
     if "Flex delegate" not in error:
         return ""
     return (
-        "\nLiteRT has no operation of its own for some layer, and its usual builds have none of "
-        "TensorFlow's. Recurrent layers work with `unroll=True`, half precision in float32. Or "
-        "export another format."
+        "\nLiteRT has no operation for some layer of the model, and its usual builds do not "
+        "include TensorFlow's. Recurrent layers work with `unroll=True`, half precision works in "
+        "float32. Otherwise export to another format."
     )
 
 
-def _batches(model: keras.Model, sample: Any) -> Iterable[Any]:
-    # Two sizes, so that one that became fixed shows.
+def _batches(model: keras.Model, sample: Any) -> Iterator[Any]:
+    # Two sizes reveal a batch size that the converter fixed.
     for size in (3, 1):
         if sample is not None:
             yield batch_of(sample, size)
@@ -88,27 +72,13 @@ def _batches(model: keras.Model, sample: Any) -> Iterable[Any]:
         batch = noise(model, size, unknown=32)
         yield batch
         if engines.flat(batch)[0].shape[0] != size:
-            # The model takes no other.
+            # The model itself has a fixed batch size.
             return
-
-
-def _numbered(structure: Any, numbers: Iterator[int]) -> Any:
-    # In the order of `flat`.
-    if isinstance(structure, dict):
-        return {key: _numbered(structure[key], numbers) for key in sorted(structure)}
-    if isinstance(structure, list | tuple):
-        return [_numbered(each, numbers) for each in structure]
-    return next(numbers)
-
-
-def _arrays(name: str) -> list[np.ndarray]:
-    with np.load(name) as arrays:
-        return [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
 
 
 def _difference(model: keras.Model, batch: Any, made: Sequence[np.ndarray]) -> float:
     outputs = model.predict_on_batch(batch)
-    # Some files put out the entries of a dict as it has them, others by their names.
+    # Formats order the entries of a dict either by name or as the model does.
     orders = [engines.flat(outputs)]
     if isinstance(outputs, dict):
         orders.append(engines.flat(list(outputs.values())))
@@ -116,7 +86,9 @@ def _difference(model: keras.Model, batch: Any, made: Sequence[np.ndarray]) -> f
     fitting = [each for each in orders if [array.shape for array in each] == shapes]
     if not fitting:
         expected = [array.shape for array in orders[0]]
-        raise ExportError(f"The file puts out the shapes {shapes}; the model puts out {expected}.")
+        raise ExportError(
+            f"The file returns outputs of shapes {shapes}; the model returns {expected}."
+        )
     distance, tolerance = min(_distance(model, each, made) for each in fitting)
     if not distance <= tolerance:
         raise ExportError(
@@ -129,7 +101,7 @@ def _difference(model: keras.Model, batch: Any, made: Sequence[np.ndarray]) -> f
 def _distance(
     model: keras.Model, expected: Sequence[np.ndarray], made: Sequence[np.ndarray]
 ) -> tuple[float, float]:
-    """Return the largest difference of a number, and the one that is allowed."""
+    """Return the largest difference of the outputs, and the largest one allowed."""
     dtypes = {layer.compute_dtype for layer in all_layers(model)}
     relative = _HALF if dtypes & {"float16", "bfloat16"} else _SINGLE
     pairs = [largest_difference(*pair) for pair in zip(made, expected, strict=True)]
@@ -137,29 +109,30 @@ def _distance(
     return max([0.0, *(off for off, _ in pairs)]), relative * scale
 
 
-def _check_zeros(plain: keras.Model, constants: Sequence[Sequence[int]]) -> None:
-    in_file = _by_size(constants)
-    expected = _by_size(kernel_counts(plain))
+def _check_zeros(plain: keras.Model, constants: Sequence[tuple[int, int]]) -> None:
+    in_file = _zeros_by_size(constants)
+    expected = _zeros_by_size(kernel_counts(plain))
     rest, lost = 0, 0
     for size, zeros in expected.items():
         there = in_file.pop(size, [])
-        # A kernel may be transposed or reshaped, not changed in size: the fullest first.
+        # A converter may transpose or reshape a kernel, so kernels are matched by size; among
+        # those of one size, the ones with most zeros are compared first.
         for i, wanted in enumerate(zeros):
             if i < len(there):
                 lost += max(0, wanted - there[i])
             else:
                 rest += wanted
-    # Some converters cut a kernel into several.
+    # Some converters split a kernel into several arrays.
     lost += max(0, rest - sum(sum(zeros) for zeros in in_file.values()))
     if lost:
         raise ExportError(
-            f"{lost:,} zeros of the weights are no zeros in the file. Without them its size is not "
-            "what pruning made it."
+            f"{lost:,} zeros of the kernels are not zero in the file, so the file would not become "
+            "smaller by compression as the pruned model does. Export to another format."
         )
 
 
 def kernel_counts(model: keras.Model) -> list[tuple[int, int]]:
-    """Return size and zeros of each kernel of a model."""
+    """Return the number of weights and of zeros for each kernel of a model."""
     counts = []
     for kernel in describe(model.weights, [model]):
         if kernel.skip_reason is None:
@@ -168,7 +141,7 @@ def kernel_counts(model: keras.Model) -> list[tuple[int, int]]:
     return counts
 
 
-def _by_size(counts: Iterable[Sequence[int]]) -> dict[int, list[int]]:
+def _zeros_by_size(counts: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
     found: dict[int, list[int]] = defaultdict(list)
     for size, zeros in counts:
         found[size].append(zeros)

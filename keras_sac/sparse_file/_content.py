@@ -1,4 +1,4 @@
-"""What is in a sparse file: what Keras saves in a folder, the weights as a table and frames."""
+"""Convert between the folder that Keras saves and the members of a sparse file."""
 
 import json
 import pathlib
@@ -9,11 +9,20 @@ import h5py
 import keras
 
 from keras_sac._version import __version__
-from keras_sac.sparse_file import _weight_table as weights
 from keras_sac.sparse_file._saved_config import plain_config
+from keras_sac.sparse_file._weight_table import (
+    Attributes,
+    Tensor,
+    checked_attributes,
+    checked_path,
+    decode_tensors,
+    encode_tensors,
+    read_groups,
+    write_weights,
+)
 from keras_sac.sparse_file._zip_container import FORMAT, VERSION, extract, member
 
-# The names are Keras'.
+# Keras' own names.
 H5 = "model.weights.h5"
 _CONFIG = "config.json"
 _METADATA = "metadata.json"
@@ -26,20 +35,20 @@ def write(archive: zipfile.ZipFile, saved: pathlib.Path, *, float16: bool, level
     """Write a saved model into a sparse file, without its optimizer.
 
     Args:
-        archive: of the new file.
-        saved: folder that Keras saved the model in.
-        float16: store wider floats as float16.
-        level: of zstd.
+        archive: archive of the new file.
+        saved: folder with the model, as Keras saves it.
+        float16: whether to store wider floats as float16.
+        level: compression level of zstd.
 
     Raises:
-        ValueError: if a weight is not of a kind that can be stored.
+        ValueError: if a weight has a dtype that cannot be stored, or does not fit into float16.
     """
     config, optimizers = plain_config(json.loads((saved / _CONFIG).read_text("utf-8")))
     frames = member(_FRAMES, (saved / H5).stat().st_size, compressed=False)
     with h5py.File(saved / H5) as file:
-        groups = weights.read_groups(file, optimizers)
+        groups = read_groups(file, optimizers)
         with archive.open(frames, "w") as stream:
-            table = weights.encode_tensors(file, optimizers, stream, float16=float16, level=level)
+            table = encode_tensors(file, optimizers, stream, float16=float16, level=level)
     versions = {"keras_sac": __version__, "keras": keras.__version__}
     header = {
         "format": FORMAT,
@@ -48,7 +57,7 @@ def write(archive: zipfile.ZipFile, saved: pathlib.Path, *, float16: bool, level
         "groups": groups,
         "tensors": [tensor.to_json() for tensor in table],
     }
-    # Not when it was saved, which Keras notes: one model is one file.
+    # Keras also notes the date. Without it, equal models give equal files.
     metadata = {"keras_version": keras.__version__}
     for name, value in ((_HEADER, header), (_CONFIG, config), (_METADATA, metadata)):
         _put(archive, name, json.dumps(value, separators=(",", ":")).encode())
@@ -57,32 +66,34 @@ def write(archive: zipfile.ZipFile, saved: pathlib.Path, *, float16: bool, level
 
 
 def read(archive: zipfile.ZipFile, folder: pathlib.Path) -> None:
-    """Write what is in a sparse file into a folder, as Keras would have saved it there.
+    """Extract a sparse file into a folder that Keras can load.
 
     Args:
-        archive: of the file.
-        folder: empty.
+        archive: archive of the file.
+        folder: empty folder.
 
     Raises:
-        ValueError: if the content is not as `write` writes it.
+        ValueError: if the content does not have the format of `write`.
     """
     names = set(archive.namelist())
     files = {name for name in names if name.startswith(_ASSETS)} | {_CONFIG, _METADATA}
     expected = files | {_HEADER, _FRAMES}
     if names != expected:
-        raise ValueError(f"it has the members {sorted(names)}; expected {sorted(expected)}")
+        raise ValueError(f"Expected the members {sorted(expected)}. Received: {sorted(names)}")
     groups, table = _header(json.loads(archive.read(_HEADER)))
     frames = archive.getinfo(_FRAMES)
     length = sum(sum(tensor.header.frames) for tensor in table)
     if not frames.file_size == frames.compress_size == length:
-        raise ValueError(f"the weights take {frames.file_size} bytes; its header says {length}")
+        raise ValueError(
+            f"The header declares {length} bytes of weights. Received: {frames.file_size} bytes"
+        )
     for name in files:
         extract(archive, name, folder)
     with archive.open(frames) as stream:
-        weights.write_weights(folder / H5, groups, weights.decode_tensors(table, stream))
+        write_weights(folder / H5, groups, decode_tensors(table, stream))
 
 
-def _header(header: Any) -> tuple[dict[str, weights.Attributes], list[weights.Tensor]]:
+def _header(header: Any) -> tuple[dict[str, Attributes], list[Tensor]]:
     match header:
         case {
             "format": str(found),
@@ -92,13 +103,12 @@ def _header(header: Any) -> tuple[dict[str, weights.Attributes], list[weights.Te
             "tensors": list(rows),
         } if (found, version) == (FORMAT, VERSION):
             attributes = {
-                weights.checked_path(path): weights.checked_attributes(path, each)
-                for path, each in groups.items()
+                checked_path(path): checked_attributes(path, each) for path, each in groups.items()
             }
-            return attributes, [weights.Tensor.from_json(row) for row in rows]
+            return attributes, [Tensor.from_json(row) for row in rows]
         case _:
             raise ValueError(
-                f"expected a header of {FORMAT} {VERSION} with its groups and tensors, received "
+                f"Expected a header of {FORMAT} {VERSION} with groups and tensors. Received: "
                 f"{header!r:.200}"
             )
 

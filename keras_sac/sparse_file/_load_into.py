@@ -1,4 +1,4 @@
-"""Weights from a file into a model that is there, all of them or none."""
+"""Load weights from a file into an existing model, all of them or none."""
 
 import pathlib
 from collections.abc import Iterable
@@ -10,15 +10,15 @@ _MOST_NAMED = 5
 
 
 def load_into(model: keras.Model, weights: pathlib.Path, name: str) -> None:
-    """Load Keras' HDF5 file, without the state of an optimizer, into a model; change no optimizer.
+    """Load Keras' HDF5 file of weights into a model whose optimizer keeps its state.
 
     Args:
-        model: built.
-        weights: the file, `.weights.h5`. It is changed.
-        name: what to call the file in errors.
+        model: built model.
+        weights: file `.weights.h5` without optimizer state. The file is changed.
+        name: name of the file in error messages.
 
     Raises:
-        ValueError: if the model has other weights. It is then as it was.
+        ValueError: if the model has other weights. The model is unchanged.
     """
     before = weights.with_name("before.weights.h5")
     model.save_weights(before)
@@ -28,7 +28,7 @@ def load_into(model: keras.Model, weights: pathlib.Path, name: str) -> None:
             path for path in old_shapes.keys() - new_shapes.keys() if "optimizer" in path.split("/")
         }
         _check_same({path: old_shapes[path] for path in old_shapes.keys() - kept}, new_shapes, name)
-        # Keras warns of an optimizer without a state, so it gets the one that it has.
+        # Keras warns if the file has no optimizer state, so the present state is added.
         for path in kept:
             own.copy(path, new, path)
     try:
@@ -61,10 +61,10 @@ def _check_same(
     differences = [f"{what}: {_some(which)}" for what, which in found.items() if which]
     if differences:
         raise ValueError(
-            f"The weights in {name!r} are not those of the model. "
+            f"`model` must have the same layers as the model saved in {name!r}. Received other "
+            "weights: "
             + "; ".join(differences)
-            + ". Expected a model of the same layers as the one that was saved; without `model=`, "
-            "`load_sparse` makes it."
+            + ". Omit `model=` to make a new model from the file."
         )
 
 

@@ -1,17 +1,18 @@
-"""A saved model's configuration, without what only training needs."""
+"""Remove compile settings from the configuration of a saved model."""
 
 from typing import Any
 
 
 def plain_config(config: Any) -> tuple[Any, set[str]]:
-    """Return a configuration as of a model that was never compiled.
+    """Return the configuration of a model as if it had never been compiled.
 
     Args:
         config: content of Keras' `config.json`.
 
     Returns:
-        The configuration without how the model, and models in it, were compiled, shared objects
-        numbered in order (Keras uses their addresses in memory); and the names of the optimizers.
+        The configuration without the compile settings of the model and of models inside it, and
+        the set of the names of their optimizers. Shared objects are numbered in order, because
+        Keras numbers them by their addresses in memory.
     """
     numbers: dict[Any, int] = {}
     optimizers: set[str] = set()
@@ -40,7 +41,7 @@ def _optimizer_names(compile_config: Any) -> set[str]:
     match compile_config:
         case {"optimizer": {"config": {"name": str(name)}}}:
             return {name}
-        # What a model's own `get_compile_config` may say: the name by which Keras knows it.
+        # A model's own `get_compile_config` may return the identifier of a Keras optimizer.
         case {"optimizer": str(name)}:
             return {name}
         case _:

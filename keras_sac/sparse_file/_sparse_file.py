@@ -1,7 +1,8 @@
-"""`save_sparse` and `load_sparse`: a model as a file whose size is that of its non-zeros.
+"""`save_sparse` and `load_sparse`: store a model in a file whose size follows its nonzero weights.
 
-What Keras saves is written again: the configuration and the vocabularies as they are, the weights
-without zeros. So it holds any model that Keras can save, on any backend, and no pickle.
+The file holds what Keras saves: the configuration and the vocabularies unchanged, the weights
+without their zeros. So every model that Keras can save can be stored, on any backend, without
+pickle.
 """
 
 import os
@@ -11,7 +12,7 @@ from typing import Any
 
 import keras
 
-from keras_sac import _arguments
+from keras_sac._arguments import integer, one_of
 from keras_sac._io import check_free, written
 from keras_sac._model import check_model
 from keras_sac.sparse_file._content import H5, read, write
@@ -29,30 +30,31 @@ def save_sparse(
     level: int = 1,
     overwrite: bool = False,
 ) -> pathlib.Path:
-    """Write a model without the zeros of its weights.
+    """Save a model without the zeros of its weights.
 
-    `bytes ≈ Σ (n H(s) / 8 + itemsize nnz)` over the weights: where the non-zeros are takes
-    `H(s) = -s log2 s - (1 - s) log2 (1 - s)` bits each element, at a sparsity of `s`; what they
-    are takes their bytes, of which zstd saves some. The optimizer is left out.
+    `bytes ≈ Σ (n H(s) / 8 + itemsize nnz)` over the weights. At a sparsity of `s`, the positions of
+    the nonzero weights take `H(s) = -s log2 s - (1 - s) log2 (1 - s)` bits per element; their
+    values take their own bytes, some of which zstd saves. The optimizer is not saved.
 
     Args:
-        model: built, of layers that Keras can save; pruned or not.
-        path: of the new file, by convention `.sparse`.
-        values: `None` keeps every bit (but -0.0 may become 0.0); `"float16"` stores wider floats
-            as such: half the bytes, a relative error of at most 2⁻¹¹ above 6e-5. Types stay.
-        level: of zstd, 1 to 22. Weights are noise, so higher ones win about 1 %; more where zeros
-            make patterns or weights repeat.
-        overwrite: replace the file at the path.
+        model: built model, pruned or not, of layers that Keras can save.
+        path: new file, by convention with the ending `.sparse`.
+        values: `None` keeps every bit, except that -0.0 may become 0.0. `"float16"` stores wider
+            floats as float16: half the bytes, and a relative error of at most 2⁻¹¹ above 6e-5. The
+            loaded weights have their original dtype.
+        level: compression level of zstd, 1 to 22. Weights are noise, so higher levels save about
+            1 %; they save more if zeros form patterns or weights repeat.
+        overwrite: whether to replace an existing file.
 
     Returns:
-        The path.
+        The path of the file.
 
     Raises:
-        ValueError: if the model is not built, an argument is out of range, or a finite weight
-            has no finite float16.
-        FileExistsError: if something is at the path and `overwrite` is false, or a folder is.
-        FileNotFoundError: if the folder to write into is not there.
-        OSError: if the disk has no room. Nothing is at the path then that was not there before.
+        ValueError: if the model is not built, an argument is out of range, or a finite weight is
+            too large for float16.
+        FileExistsError: if the destination exists and `overwrite` is false, or it is a folder.
+        FileNotFoundError: if the folder to write into does not exist.
+        OSError: if the disk is full. The destination is unchanged.
 
     Examples:
         >>> import os, tempfile, keras, numpy as np
@@ -70,19 +72,20 @@ def save_sparse(
         Han et al., 2016, "Deep Compression"; Collet & Kucherawy, 2021, RFC 8878 (zstd).
     """
     check_model(model)
-    if values not in (None, "float16"):
-        raise ValueError(f"`values` must be None or 'float16'. Received: {values=}")
-    level = _arguments.integer("level", level, 1)
+    one_of("values", values, (None, "float16"))
+    level = integer("level", level, 1)
     if level > _HIGHEST_LEVEL:
-        raise ValueError(f"`level` must be at most {_HIGHEST_LEVEL}. Received: {level=}")
+        raise ValueError(f"`level` must be an integer <= {_HIGHEST_LEVEL}. Received: {level=}")
     target = check_free(path, "", overwrite)
     if target.is_dir():
-        raise FileExistsError(f"{str(target)!r} is a folder; expected the path of a file.")
+        raise FileExistsError(
+            f"`path` must be the path of a file. Received: path={str(target)!r}, which is a folder"
+        )
     with tempfile.TemporaryDirectory() as folder:
         saved = pathlib.Path(folder, "model")
         model.save(saved, zipped=False)
-        # How much of its size is left is known only afterwards.
-        with written(target, 0, overwrite=overwrite) as new, new_archive(new) as archive:
+        # The compressed size is unknown before writing, so the free space is not checked.
+        with written(target, overwrite=overwrite) as new, new_archive(new) as archive:
             write(archive, saved, float16=values == "float16", level=level)
     return target
 
@@ -94,23 +97,23 @@ def load_sparse(
     custom_objects: dict[str, Any] | None = None,
     safe_mode: bool = True,
 ) -> keras.Model:
-    """Read what `save_sparse` wrote, on the same backend or another one.
+    """Load a model that `save_sparse` saved, on any backend.
 
     Args:
-        path: of the file.
-        model: built; takes the weights, and stays compiled as it is. Vocabularies stay its own,
-            and so do the masks of a `PruningOptimizer`. By default a new model is made.
+        path: file to read.
+        model: built model to load the weights into. It stays compiled, and keeps its vocabularies
+            and the masks of a `PruningOptimizer`. By default a new model is made.
         custom_objects: classes and functions that are not registered, by name, as in
             `keras.saving.load_model`.
-        safe_mode: refuse code in `Lambda` layers, as in `keras.saving.load_model`.
+        safe_mode: whether to refuse code in `Lambda` layers, as in `keras.saving.load_model`.
 
     Returns:
-        A model that is not compiled; or `model`.
+        A new model that is not compiled, or `model`.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no sparse file, is damaged, or of a later version; or if its weights
-            are not those of `model`, which then is as it was.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is no sparse file, is damaged, or has a newer version; or if its
+            weights do not fit `model`, which is then unchanged.
 
     Examples:
         >>> import os, tempfile, keras, numpy as np

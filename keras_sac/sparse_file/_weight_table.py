@@ -1,4 +1,4 @@
-"""The weights of a sparse file: a table, and frames one after the other."""
+"""Encode the weights of Keras' HDF5 file as a table and a stream of frames, and decode them."""
 
 import dataclasses
 import importlib
@@ -16,25 +16,31 @@ Attributes = dict[str, str | int | float | bool]
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """One row of the table: the dataset in Keras' HDF5 file, and how its array is coded."""
+    """One row of the table: a dataset of Keras' HDF5 file, and the header of its encoded array.
+
+    Attributes:
+        path: path of the dataset in the HDF5 file.
+        attributes: attributes of the dataset.
+        header: header of the encoded array.
+    """
 
     path: str
     attributes: Attributes
     header: ArrayHeader
 
     def to_json(self) -> dict[str, Any]:
-        """Return the row for a JSON file."""
+        """Return the row as a dict for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, row: Any) -> "Tensor":
-        """Return what `to_json` wrote.
+        """Return the row that `to_json` wrote.
 
         Raises:
-            ValueError: if it cannot have.
+            ValueError: if the row is invalid.
         """
         if not isinstance(row, dict) or set(row) != {"path", "attributes", "header"}:
-            raise ValueError(f"expected a path, attributes and a header, received {row!r:.200}")
+            raise ValueError(f"Expected a path, attributes and a header. Received: {row!r:.200}")
         path = checked_path(row["path"])
         try:
             header = ArrayHeader.from_json(row["header"])
@@ -44,11 +50,11 @@ class Tensor:
 
 
 def read_groups(file: h5py.File, optimizers: Iterable[str]) -> dict[str, Attributes]:
-    """Return the groups of Keras' HDF5 file and their attributes, but for the optimizers'.
+    """Return the groups of Keras' HDF5 file and their attributes, except those of optimizers.
 
     Args:
-        file: open.
-        optimizers: names of optimizers whose state may be anywhere in it.
+        file: open HDF5 file.
+        optimizers: names of the optimizers whose states are skipped.
     """
     return {
         path: checked_attributes(path, item.attrs)
@@ -60,17 +66,17 @@ def read_groups(file: h5py.File, optimizers: Iterable[str]) -> dict[str, Attribu
 def encode_tensors(
     file: h5py.File, optimizers: Iterable[str], stream: IO[bytes], *, float16: bool, level: int
 ) -> list[Tensor]:
-    """Write the frames of all datasets of Keras' HDF5 file, and return the table of them.
+    """Write the frames of all datasets of Keras' HDF5 file, and return their table.
 
     Args:
-        file: open.
-        optimizers: names of optimizers whose state is left out.
-        stream: where the frames go.
-        float16: store wider floats as float16.
-        level: of zstd.
+        file: open HDF5 file.
+        optimizers: names of the optimizers whose states are skipped.
+        stream: stream to write the frames to.
+        float16: whether to store wider floats as float16.
+        level: compression level of zstd.
 
     Raises:
-        ValueError: if a dataset holds no plain numbers, or does not fit into float16.
+        ValueError: if a dataset has a dtype that cannot be stored, or does not fit into float16.
     """
     table = []
     for path, item in _items(file, set(optimizers)):
@@ -90,14 +96,14 @@ def encode_tensors(
 def decode_tensors(
     table: Iterable[Tensor], stream: IO[bytes]
 ) -> Iterator[tuple[Tensor, np.ndarray]]:
-    """Yield each tensor of a table with its array, in the order of the table.
+    """Yield each row of a table with its array, in the order of the table.
 
     Args:
-        table: as `encode_tensors` returned it, whose frames together are as long as the stream.
-        stream: of the frames.
+        table: rows whose frames are together as long as the stream.
+        stream: stream of the frames.
 
     Raises:
-        ValueError: if a frame does not hold what the table says.
+        ValueError: if a frame does not fit its row.
     """
     for tensor in table:
         frames = [stream.read(length) for length in tensor.header.frames]
@@ -112,12 +118,12 @@ def write_weights(
     groups: dict[str, Attributes],
     arrays: Iterable[tuple[Tensor, np.ndarray]],
 ) -> None:
-    """Write Keras' HDF5 file.
+    """Write Keras' HDF5 file of weights.
 
     Args:
-        path: of the new file.
-        groups: as `read_groups` returned them.
-        arrays: as `decode_tensors` yields them.
+        path: new file.
+        groups: groups and their attributes, as `read_groups` returns them.
+        arrays: rows with their arrays, as `decode_tensors` yields them.
     """
     with h5py.File(path, "x") as file:
         for name, attributes in groups.items():
@@ -127,30 +133,30 @@ def write_weights(
 
 
 def checked_path(path: Any) -> str:
-    """Return the path of a group or dataset.
+    """Return `path` if it can be the path of a group or dataset.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it cannot.
     """
     if not isinstance(path, str) or not {"", ".", ".."}.isdisjoint(path.split("/")):
-        raise ValueError(f"expected a path in an HDF5 file, received {path!r:.200}")
+        raise ValueError(f"Expected a path in an HDF5 file. Received: {path!r:.200}")
     return path
 
 
 def checked_attributes(path: str, attributes: Any) -> Attributes:
-    """Return attributes as values for JSON.
+    """Return the attributes of a group or dataset as JSON values.
 
     Raises:
-        ValueError: if they are no single strings, numbers or truth values.
+        ValueError: if a value is no string, number or boolean.
     """
     if not hasattr(attributes, "items"):
-        raise ValueError(f"expected attributes of {path!r}, received {attributes!r:.200}")
+        raise ValueError(f"Expected attributes of {path!r}. Received: {attributes!r:.200}")
     plain = {
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in attributes.items()
     }
     if not all(isinstance(value, str | int | float) for value in plain.values()):
-        raise ValueError(f"expected strings and numbers for {path!r}, received {plain!r:.200}")
+        raise ValueError(f"Expected strings and numbers for {path!r}. Received: {plain!r:.200}")
     return plain
 
 
@@ -159,7 +165,7 @@ def _items(
 ) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
     found: list[tuple[str, Any]] = []
     file.visititems(lambda path, item: found.append((path, item)))
-    # The optimizer of the model itself, and of models in it that were trained before.
+    # The optimizer of the model itself, and those of models inside it that were trained earlier.
     states = tuple(
         f"{path}/"
         for path, item in found
@@ -172,7 +178,7 @@ def _items(
 def _read(dataset: h5py.Dataset, attributes: Attributes) -> np.ndarray:
     array = np.asarray(dataset[()])
     if attributes.get("dtype") == "bfloat16":
-        # HDF5 has no such type, and Keras keeps its two bytes. Now NumPy knows the name.
+        # HDF5 has no bfloat16, so Keras stores two bytes. The import makes NumPy know the name.
         importlib.import_module("ml_dtypes")
         return array.view("bfloat16")
     return array

@@ -1,7 +1,7 @@
-"""The outside of a sparse file: a zip archive that ends with the digest of all before.
+"""Write and read the container of a sparse file: a zip archive that ends with its own digest.
 
-The comment of the archive, its last bytes, is `keras_sac.sparse/<version> sha256:<digest>`. A later
-version may change everything but these.
+The last bytes of the file, the comment of the archive, are
+`keras_sac.sparse/<version> sha256:<digest>`. A later version may change everything else.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ FORMAT = "keras_sac.sparse"
 VERSION = 1
 _TAIL = re.compile(rb"keras_sac\.sparse/(\d{1,9}) sha256:([0-9a-f]{64})\Z")
 _DIGITS = 64
-# Keras' own limits for what a member may expand to.
+# Keras' own limits for the size of an extracted member.
 _SMALL = 2**28
 _MOST_EXPANSION = 100
 
 
 @contextlib.contextmanager
 def new_archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
-    """Return a context with a new archive, which is complete at its end.
+    """Yield a new archive; the digest is written when the context ends.
 
     Args:
-        path: of the file, which is not there yet.
+        path: path of the file, which must not exist.
     """
     with zipfile.ZipFile(path, "x") as archive:
         yield archive
@@ -41,29 +41,29 @@ def new_archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
 
 
 def member(name: str, size: int, *, compressed: bool) -> zipfile.ZipInfo:
-    """Return a new member of an archive, without what differs between two runs.
+    """Return a new member of an archive, without date, so that equal content gives equal bytes.
 
     Args:
-        name: where the archive has it.
-        size: of its content at most, in bytes.
-        compressed: with deflate.
+        name: path of the member in the archive.
+        size: maximal number of bytes of its content.
+        compressed: whether to compress it with deflate.
     """
     info = zipfile.ZipInfo(_safe(name))
     info.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     info.create_system = 3
     info.external_attr = 0o644 << 16
-    # By this zipfile decides how much room to leave for the real one.
+    # From this size, zipfile decides how many bytes to reserve for the real one.
     info.file_size = size
     return info
 
 
 @contextlib.contextmanager
 def open_archive(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
-    """Return a context with the archive at a path, of which no byte has changed.
+    """Yield the archive at a path after checking its digest.
 
     Raises:
-        ValueError: if it is no such archive, is damaged or of a later version; and instead of
-            whatever reading it raises in the context.
+        ValueError: if the file is no such archive, is damaged, or has a newer version. Errors of
+            reading its content in the context are raised as ValueError too.
     """
     name = os.fspath(path)
     with open(path, "rb") as file:
@@ -83,13 +83,13 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
             ValueError,
         ) as e:
             raise ValueError(
-                f"{name!r} is a sparse file, but not as `save_sparse` writes them: {e}. Expected "
-                "a file that nobody has changed. Save the model again."
+                f"{name!r} does not have the content that `save_sparse` writes. "
+                f"{str(e).removesuffix('.')}. Save the model again."
             ) from e
 
 
 def extract(archive: zipfile.ZipFile, name: str, folder: pathlib.Path) -> None:
-    """Write a member to a file of the same name in a folder."""
+    """Extract a member to a file with its name in a folder."""
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(name) as source, open(target, "xb") as copy:
@@ -102,9 +102,9 @@ def _check_tail(name: str, file: BinaryIO) -> None:
     tail = _TAIL.search(file.read())
     if tail is None:
         raise ValueError(
-            f"{name!r} does not end as a sparse file does. Expected a file that `save_sparse` "
-            f"wrote; received {end} bytes. If it was one, it was cut short or damaged: copy it "
-            "again. A `.keras` file is read by `keras.saving.load_model`."
+            f"{name!r} does not end like a sparse file. Expected a file that `save_sparse` wrote. "
+            f"Received: {end} bytes. If it was a sparse file, it was cut short or damaged: copy it "
+            "again. Load a `.keras` file with `keras.saving.load_model`."
         )
     if int(tail[1]) != VERSION:
         raise ValueError(
@@ -113,14 +113,14 @@ def _check_tail(name: str, file: BinaryIO) -> None:
         )
     if _digest(file) != tail[2]:
         raise ValueError(
-            f"{name!r} is a damaged sparse file: expected content with the SHA-256 "
-            f"{tail[2].decode()}, received other content. Copy it again, or save the model again."
+            f"{name!r} is a damaged sparse file: its content does not have the SHA-256 digest "
+            f"{tail[2].decode()}. Copy the file again, or save the model again."
         )
     file.seek(0)
 
 
 def _digest(file: BinaryIO) -> bytes:
-    """Return the digest of all but the digest at the end, as hexadecimal digits."""
+    """Return the SHA-256 digest of all bytes before the digest at the end, in hexadecimal."""
     left = file.seek(0, os.SEEK_END) - _DIGITS
     file.seek(0)
     digest = hashlib.sha256()
@@ -134,19 +134,19 @@ def _digest(file: BinaryIO) -> bytes:
 def _check_members(archive: zipfile.ZipFile, size: int) -> None:
     names = [_safe(info.filename) for info in archive.infolist()]
     if len(set(names)) != len(names):
-        raise ValueError(f"two of its members have the same name: {sorted(names)}")
+        raise ValueError(f"Two of its members have the same name: {sorted(names)}.")
     for info in archive.infolist():
         if info.compress_size > size:
             raise ValueError(
-                f"{info.filename!r} claims {info.compress_size} bytes of the {size} bytes"
+                f"{info.filename!r} claims {info.compress_size} of the {size} bytes of the file."
             )
         if info.file_size > max(_SMALL, _MOST_EXPANSION * info.compress_size):
             raise ValueError(
-                f"{info.filename!r} claims {info.file_size} bytes in {info.compress_size}"
+                f"{info.filename!r} claims {info.file_size} bytes in {info.compress_size}."
             )
 
 
 def _safe(name: str) -> str:
     if "\\" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
-        raise ValueError(f"the name {name!r} may lead out of a folder")
+        raise ValueError(f"The name {name!r} may lead out of the folder.")
     return name

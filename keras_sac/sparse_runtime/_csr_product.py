@@ -1,15 +1,15 @@
-"""`y = x W` of a batch of rows, where only the entries of `W` that are not zero are kept.
+"""Multiply rows by a sparse matrix, `y = x W`, with the fastest method of each backend.
 
-What is fastest differs between backends, and between one row and many. All take `W^T`, a row for
-each unit, as `PaddedCsr` has it. `benchmarks/bench_deploy.py` measures what comes out.
+The methods differ between backends, and between one row and many. All of them read `W^T`, one row
+per unit, in the format `PaddedCsr`. `benchmarks/bench_deploy.py` measures the result.
 
-- torch has CSR matrices, on the CPU by MKL, which takes 32-bit indices as they are and copies
-  64-bit ones. Its product with a vector is faster than that with a matrix of one column.
-- TensorFlow and JAX have CSR products (on the CPU of the same library, Eigen), which are only fast
-  for a multiple of eight rows of `x`. A single row is left to XLA: it multiplies the pieces of
-  `W^T` by what is gathered from `x`, and sums them.
-- In all three, many rows are slow where their columns no longer fit into the caches: they are taken
-  in groups.
+- torch has CSR matrices. On the CPU, MKL multiplies them: it uses 32-bit indices directly and
+  copies 64-bit ones. A product with a vector is faster than with a matrix of one column.
+- TensorFlow and JAX have CSR products (on the CPU from the same library, Eigen), which are fast
+  only for a multiple of eight rows of `x`. A single row is compiled by XLA instead: it multiplies
+  the pieces of `W^T` by values gathered from `x`, and sums them.
+- On all three, a product with many rows becomes slow when `x` no longer fits into the caches, so
+  the rows are processed in groups.
 """
 
 import functools
@@ -20,33 +20,40 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_sac import _backend
+from keras_sac._backend import eagerly
 from keras_sac.sparse_runtime._padded_csr import PaddedCsr
 
-# Numbers of `x` in a group: a mebibyte in float32. Rows are a multiple of eight.
+# Entries of `x` in a group: one mebibyte in float32. The number of rows is a multiple of eight.
 _GROUP = 2**18
 _FEWEST_ROWS = 64
 _EIGHT = 8
 
 
 def is_compiled_by_xla() -> bool:
-    """Whether all of `multiply` can be compiled by XLA on this backend."""
+    """Return whether XLA can compile all of `multiply` on this backend."""
     return keras.backend.backend() == "jax"
 
 
 def place_of(x: Any) -> Any:
-    """Return for what `prepare` must be called again: a model may be moved to another device.
+    """Return the device of `x` on torch, else `None`; each place needs its own `prepare`.
 
-    Where only shapes are wanted, torch runs a model on the device `meta`.
+    A model may be moved to another device, and torch runs it on the device `meta` to find shapes.
     """
     return x.device if keras.backend.backend() == "torch" else None
 
 
 def prepare(matrix: PaddedCsr, in_dim: int) -> Any:
-    """Return what `multiply` needs besides the arrays, made once from variables or tensors.
+    """Return the backend's own form of a matrix for `multiply`, made once.
 
-    The CSR matrix of torch and of TensorFlow. Torch's is the memory of the variables itself,
-    TensorFlow's is a copy.
+    On torch this is a CSR matrix that shares the memory of the variables; on TensorFlow it holds a
+    copy; on JAX it is `None`.
+
+    Args:
+        matrix: the transpose of `W`, as variables or tensors.
+        in_dim: number of rows of `W`.
+
+    Raises:
+        ValueError: if the backend has no sparse product.
     """
     match keras.backend.backend():
         case "torch":
@@ -57,18 +64,18 @@ def prepare(matrix: PaddedCsr, in_dim: int) -> Any:
             return None
         case other:
             raise ValueError(
-                "There is a sparse product for torch, TensorFlow and JAX. Received: the backend "
-                f"{other!r}. Choose another with the environment variable KERAS_BACKEND."
+                "The backend must be torch, TensorFlow or JAX for sparse products. Received: "
+                f"{other!r}. Set the environment variable KERAS_BACKEND to one of them."
             )
 
 
 def multiply(x: Any, matrix: PaddedCsr, prepared: Any) -> Any:
-    """Return `x W`, `(rows, units)`.
+    """Return `x W`, shape `(rows, units)`.
 
     Args:
-        x: `(rows, in_dim)`, of the dtype of the values.
+        x: tensor of shape `(rows, in_dim)` with the dtype of the values.
         matrix: the transpose of `W`, as variables or tensors.
-        prepared: what `prepare` returned.
+        prepared: the result of `prepare` for the matrix.
     """
     match keras.backend.backend():
         case "torch":
@@ -84,7 +91,7 @@ def _rows_of_group(in_dim: int) -> int:
 
 
 def _groups(rows: Any, in_dim: int, larger: Any = max, smaller: Any = min) -> tuple[Any, Any]:
-    """Return how many groups of how many rows, a multiple of eight, hold all rows; at least one."""
+    """Return the number of groups, at least one, and their rows, a multiple of eight."""
     size = smaller(_rows_of_group(in_dim), larger(rows + -rows % _EIGHT, _EIGHT))
     return larger(-(-rows // size), 1), size
 
@@ -94,7 +101,7 @@ def _torch_csr(matrix: PaddedCsr, in_dim: int) -> Any:
 
     values, columns, _, offsets = map(keras.ops.convert_to_tensor, matrix)
     with warnings.catch_warnings():
-        # Of what is in beta there, this only uses the products, which the tests hold.
+        # The tests cover the only feature used here, products.
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
         return torch.sparse_csr_tensor(
             offsets,
@@ -124,7 +131,7 @@ def _in_jax(x: Any, matrix: PaddedCsr) -> Any:
     units = len(matrix.offsets) - 1
     if rows == 1:
         products = jnp.take(x[0], matrix.columns, mode="clip") * matrix.values
-        # Added side by side, a piece becomes eight sums in a vectorized loop; summed, it does not.
+        # Adding the groups of eight one by one vectorizes; `jnp.sum` over them does not.
         lanes = products.reshape(len(products), -1, _EIGHT)
         lanes = functools.reduce(jnp.add, (lanes[:, i] for i in range(lanes.shape[1])))
         sums = jnp.matmul(lanes, jnp.ones(_EIGHT, x.dtype), precision="highest")
@@ -142,7 +149,7 @@ def _in_jax(x: Any, matrix: PaddedCsr) -> Any:
 
 
 class _TensorFlowProduct(NamedTuple):
-    """A CSR matrix of TensorFlow for many rows, and a function for one, compiled by XLA."""
+    """TensorFlow's CSR matrix for many rows, and a function for one row, compiled by XLA."""
 
     csr: Any
     row: Callable[..., Any]
@@ -152,17 +159,18 @@ class _TensorFlowProduct(NamedTuple):
 def _tensorflow_product(matrix: PaddedCsr, in_dim: int) -> _TensorFlowProduct:
     import tensorflow as tf
 
-    with _backend.eagerly():
+    with eagerly():
         values, columns, _, offsets = map(keras.ops.convert_to_numpy, matrix)
         units = len(offsets) - 1
         row = np.repeat(np.arange(units), np.diff(offsets))
         places = np.stack([row, columns.ravel()], axis=1).astype("int64")
-        # A copy anyway, so without what the rows were filled up with.
+        # TensorFlow copies the matrix, so the padding can be left out.
         kept = values.ravel() != 0
         places, entries = places[kept], values.ravel()[kept]
-        # What comes out of a graph tells its shape and dtype to another; a bare operation does not.
+        # A result of a `tf.function` carries shape and dtype into other graphs; that of a bare
+        # operation does not.
         csr = tf.function(_tensorflow_csr, autograph=False)(places, entries, (units, in_dim))
-    # One for each matrix: TensorFlow warns where one function is traced for many shapes.
+    # One function per matrix: TensorFlow warns if a function is traced for many shapes.
     one = tf.function(
         functools.partial(_tensorflow_row, units=units), jit_compile=True, autograph=False
     )
@@ -189,7 +197,7 @@ def _in_tensorflow(x: Any, matrix: PaddedCsr, product: _TensorFlowProduct) -> An
     import tensorflow as tf
 
     def one() -> Any:
-        # Keras takes its own variables for tensors here, TensorFlow does not.
+        # TensorFlow does not accept Keras variables as arguments of a function.
         return product.row(x, PaddedCsr(*map(tf.convert_to_tensor, matrix)))
 
     def many() -> Any:

@@ -1,4 +1,4 @@
-"""For each layer: as it is, or as a product that skips the zeros of its kernel."""
+"""Decide for each layer whether it stays dense or becomes a product that skips zeros."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -18,27 +18,28 @@ from keras_sac.sparse_runtime._semi_structured import (
 )
 from keras_sac.sparse_runtime._sparse_dense import sparse_of
 
-# A CSR entry takes two numbers and a dense one takes one: with fewer zeros it reads no less.
+# A CSR entry stores a value and an index, a dense one only the value: with fewer zeros, a CSR
+# product reads as much memory as a dense one.
 LEAST_SPARSITY = 0.5
 
 Row = dict[str, Any]
-# The kind of product, and what makes the layer.
+# The kind of product, and the function that makes the layer.
 Candidate = tuple[str, Callable[[], keras.layers.Layer]]
 Timer = Callable[..., dict[str, float]]
 
 
 def sparsity_of(layer: keras.layers.Layer) -> tuple[int, int]:
-    """Return how many entries of the matrices of a layer are zero, and how many there are."""
+    """Return the number of zeros and of entries in the matrices of a layer."""
     matrices = [keras.ops.convert_to_numpy(each) for each in layer.weights if len(each.shape) > 1]
     size = sum(each.size for each in matrices)
     return size - sum(int(np.count_nonzero(each)) for each in matrices), size
 
 
 def candidate(layer: keras.layers.Layer) -> Candidate | str:
-    """Return the kind of product that a layer may run as and what makes it, or why there is none.
+    """Return the product that may replace a layer, or the reason why there is none.
 
     Args:
-        layer: built, with weights.
+        layer: built layer with weights.
     """
     reason = why_not_one_product(layer)
     if reason:
@@ -46,7 +47,7 @@ def candidate(layer: keras.layers.Layer) -> Candidate | str:
     if layer.compute_dtype in DTYPES:
         reason = why_not_semi_structured(kernel_of(layer), layer.compute_dtype, capability())
         if reason:
-            return f"CSR products are not in {layer.compute_dtype}, and {reason}"
+            return f"CSR products do not support {layer.compute_dtype}, and {reason}"
         return "2:4", functools.partial(semi_structured_of, layer)
     zeros, size = sparsity_of(layer)
     if zeros < LEAST_SPARSITY * size:
@@ -62,15 +63,15 @@ def choose(
     min_speedup: float,
     jit_compile: bool,
 ) -> tuple[keras.layers.Layer | None, Row]:
-    """Return the layer to put in the place of another, `None` to keep it, and what was measured.
+    """Time a layer against its candidate; return the replacement, or `None`, and the table row.
 
     Args:
-        layer: built, with weights.
-        found: what `candidate` found for it.
-        inputs: batch size -> the tensor that reaches the layer.
-        timer: returns milliseconds.
-        min_speedup: how many times as fast it must be, at each batch size.
-        jit_compile: of the model.
+        layer: built layer with weights.
+        found: result of `candidate` for the layer.
+        inputs: batch size -> tensor of inputs that reaches the layer.
+        timer: measures two calls and returns milliseconds by name.
+        min_speedup: speedup that the candidate needs at each batch size.
+        jit_compile: the model's `jit_compile`.
     """
     zeros, size = sparsity_of(layer)
     row = {
@@ -110,7 +111,7 @@ def columns(batch_sizes: Sequence[int]) -> list[str]:
 
 
 def measured(batch_size: int, ms: dict[str, float]) -> Row:
-    """Return the part of a row that is about one batch size."""
+    """Return the entries of a row for one batch size."""
     return {
         f"dense_ms_{batch_size}": ms["dense"],
         f"sparse_ms_{batch_size}": ms["sparse"],
@@ -121,9 +122,9 @@ def measured(batch_size: int, ms: dict[str, float]) -> Row:
 def inputs_reaching(
     layers: Sequence[keras.layers.Layer], model: keras.Model, batch: Any
 ) -> dict[int, Any]:
-    """Return the inputs of layers of a model, by their `id`, in a forward pass of a batch.
+    """Return the inputs of layers, by `id(layer)`, in a forward pass of the model on a batch.
 
-    Of a layer that is called several times those of the largest call, which takes the longest.
+    For a layer that is called several times, the largest input counts: it takes the longest.
     """
     wanted = {id(layer) for layer in layers}
     seen: dict[int, Any] = {}

@@ -1,4 +1,4 @@
-"""`MatrixLayer`: a layer that is one matrix product, and takes the place of another."""
+"""`MatrixLayer`: base class of inference layers that compute one product with a fixed matrix."""
 
 from typing import Any
 
@@ -10,14 +10,18 @@ from keras_sac._model import KernelAxes, kind_of
 
 
 def kernel_of(layer: keras.layers.Layer) -> np.ndarray:
-    """Return the kernel of a layer that is one matrix product, `(in_dim, units)`."""
+    """Return the kernel of a layer as a matrix `(in_dim, units)`.
+
+    Args:
+        layer: built layer that is one matrix product (`why_not_one_product` returns `None`).
+    """
     return _axes_of(layer).to_matrix(ops.convert_to_numpy(layer.kernel))
 
 
 def settings_of(layer: keras.layers.Layer) -> dict[str, Any]:
-    """Return the arguments of a `MatrixLayer` that takes the place of a layer.
+    """Return the arguments of a `MatrixLayer` that replaces a layer.
 
-    Activity regularizers, and what else is for training, are left out.
+    Settings that matter only in training, such as an activity regularizer, are left out.
     """
     return {
         "units": layer.kernel.shape[_axes_of(layer).output_axis],
@@ -32,7 +36,7 @@ def settings_of(layer: keras.layers.Layer) -> dict[str, Any]:
 
 
 def input_shape_of(layer: keras.layers.Layer) -> tuple[int | None, ...]:
-    """Return the shape that a `MatrixLayer` in the place of a layer is built with."""
+    """Return the input shape for building a `MatrixLayer` that replaces a layer."""
     in_dim = layer.kernel.shape[_axes_of(layer).input_axis]
     axes = (None,) * len(getattr(layer, "strides", ()))
     first = getattr(layer, "data_format", "channels_last") == "channels_first"
@@ -42,20 +46,24 @@ def input_shape_of(layer: keras.layers.Layer) -> tuple[int | None, ...]:
 def _axes_of(layer: keras.layers.Layer) -> KernelAxes:
     kind = kind_of(layer)
     if kind is None:
-        raise ValueError(f"The table of layer classes does not know {type(layer).__name__}.")
+        raise ValueError(
+            f"`layer` must be of a class in the table of layer classes. Received: "
+            f"{type(layer).__name__}. Add the class with `keras_sac.register_layer`."
+        )
     return kind.kernels(layer)["kernel"]
 
 
 class MatrixLayer(keras.layers.Layer):
-    """One product with a fixed matrix, at each position; how, is for subclasses to say.
+    """Base class of layers that multiply each position by a fixed matrix. Subclasses multiply.
 
     Args:
         units: positive integer, size of the output.
-        strides: one for each spatial axis of the 1x1 convolution that this is; none otherwise.
-        data_format: `"channels_last"`, or `"channels_first"` of a convolution.
+        strides: strides of the replaced 1x1 convolution, one for each spatial axis; empty for
+            other layers.
+        data_format: `"channels_last"`, or `"channels_first"` for a convolution.
         activation: as in `keras.layers.Dense`.
-        use_bias: whether there is a bias.
-        supports_masking: whether a mask of the inputs is one of the outputs.
+        use_bias: whether a bias is added.
+        supports_masking: whether the mask of the inputs is passed on.
         **kwargs: `name`, `dtype`, as for any Keras layer.
     """
 
@@ -79,7 +87,7 @@ class MatrixLayer(keras.layers.Layer):
         self.supports_masking = supports_masking
 
     def build(self, input_shape: Any) -> None:
-        """Add the bias, which is not trained, for inputs of `input_shape`."""
+        """Add the non-trainable bias for inputs of `input_shape`."""
         self.in_dim = input_shape[self._channels]
         self.bias = None
         if self.use_bias:
@@ -88,11 +96,11 @@ class MatrixLayer(keras.layers.Layer):
             )
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Return `activation(x W + bias)`; refuse to train."""
+        """Return `activation(x W + bias)`; raise if `training` is true."""
         if training:
             raise ValueError(
-                f"The layer {self.name!r} is for inference: it has no trainable weights. Train the "
-                "model that `to_sparse_runtime` was given, and make a new one of it."
+                f"The layer {self.name!r} is for inference and cannot be trained. Train the dense "
+                "model and call `to_sparse_runtime` again."
             )
         first = self._channels == 1
         x = ops.moveaxis(inputs, 1, -1) if first else inputs
@@ -108,11 +116,11 @@ class MatrixLayer(keras.layers.Layer):
         return ops.moveaxis(y, -1, 1) if first else y
 
     def _product(self, x: Any) -> Any:
-        """Return `x W`, `(rows, units)`, of `(rows, in_dim)`."""
+        """Return `x W`, shape `(rows, units)`, for `x` of shape `(rows, in_dim)`."""
         raise NotImplementedError(f"{type(self).__name__} must implement `_product`.")
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        """Return the shape of what comes out."""
+        """Return the shape of the output."""
         shape = list(input_shape)
         shape[self._channels] = self.units
         begin = 2 if self._channels == 1 else 1

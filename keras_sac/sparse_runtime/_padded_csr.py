@@ -1,4 +1,4 @@
-"""The entries of a kernel that are not zero, row by row, in pieces of equal width."""
+"""Store the nonzero entries of a kernel row by row, each row padded to pieces of equal width."""
 
 from typing import Any, NamedTuple
 
@@ -8,18 +8,18 @@ WIDTH = 32
 
 
 class PaddedCsr(NamedTuple):
-    """The transpose of a kernel in the compressed sparse row format, with some zeros in it.
+    """Transpose of a kernel in compressed sparse row (CSR) format, with rows padded by zeros.
 
-    Each row is filled up to a whole number of pieces. To whoever knows rows by their offsets this
-    is an ordinary CSR matrix; a compiler that wants arrays of fixed shape takes it piece by piece.
+    Each row is padded to a whole number of pieces. A library that finds rows by their offsets reads
+    an ordinary CSR matrix; a compiler that needs arrays of fixed shape reads it piece by piece.
 
-    Arrays, or tensors or variables of a backend.
+    The fields are arrays, or tensors or variables of a backend.
 
     Attributes:
         values: `(pieces, WIDTH)`, the entries.
-        columns: `(pieces, WIDTH)` int32, the input that each belongs to; 0 where it was filled up.
-        rows: `(pieces,)` int32, the unit that each piece belongs to, ascending.
-        offsets: `(units + 1,)` int32, where each row begins in the flat values.
+        columns: `(pieces, WIDTH)` int32, the input index of each entry; 0 for padding.
+        rows: `(pieces,)` int32, the unit of each piece, ascending.
+        offsets: `(units + 1,)` int32, the start of each row in the flattened values.
     """
 
     values: Any
@@ -29,14 +29,18 @@ class PaddedCsr(NamedTuple):
 
 
 def padded_csr(kernel: np.ndarray) -> PaddedCsr:
-    """Return the transpose of a kernel `(in_dim, units)`; at least one piece, even of zeros."""
+    """Return the transpose of a kernel `(in_dim, units)`, with at least one piece.
+
+    Args:
+        kernel: matrix of shape `(in_dim, units)`.
+    """
     transposed = np.ascontiguousarray(kernel.T)
     row, column = np.nonzero(transposed)
     counts = np.bincount(row, minlength=len(transposed))
     pieces = -(-counts // WIDTH)
     pieces[0] = max(pieces[0], 1)
     offsets = WIDTH * np.concatenate([[0], np.cumsum(pieces)])
-    # The n-th entry of a row comes n places after the beginning of the row.
+    # The n-th entry of a row is n places after the start of the row.
     before = np.concatenate([[0], np.cumsum(counts)])
     place = offsets[row] + np.arange(len(row)) - before[row]
     values = np.zeros(offsets[-1], kernel.dtype)

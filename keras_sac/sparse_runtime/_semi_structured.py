@@ -1,4 +1,4 @@
-"""Kernels with two zeros in four on GPUs that skip them: torch's `to_sparse_semi_structured`."""
+"""Run kernels with 2:4 sparsity on GPUs that skip the zeros (`to_sparse_semi_structured`)."""
 
 import warnings
 from typing import Any
@@ -15,12 +15,13 @@ from keras_sac.sparse_runtime._matrix_layer import (
 
 DTYPES = ("float16", "bfloat16")
 _CAPABILITY = (8, 0)
-# What CUTLASS asks of a matrix `(units, in_dim)` in half precision; cuSPARSELt asks for less.
+# CUTLASS needs these multiples for a matrix `(units, in_dim)` in half precision; cuSPARSELt needs
+# smaller ones.
 _UNITS, _IN_DIM = 32, 64
 
 
 def capability() -> tuple[int, int] | None:
-    """Return the compute capability of the GPU that torch uses, `None` without one."""
+    """Return the compute capability of torch's GPU; `None` without torch or GPU."""
     if keras.backend.backend() != "torch":
         return None
     import torch
@@ -31,18 +32,18 @@ def capability() -> tuple[int, int] | None:
 def why_not_semi_structured(
     kernel: np.ndarray, dtype: str, compute_capability: tuple[int, int] | None
 ) -> str | None:
-    """Return why a kernel cannot run with two zeros in four skipped, `None` if it can.
+    """Return why a kernel cannot run in the 2:4 format; `None` if it can.
 
     Args:
-        kernel: `(in_dim, units)`.
-        dtype: that the layer computes in.
-        compute_capability: of the GPU.
+        kernel: matrix of shape `(in_dim, units)`.
+        dtype: dtype that the layer computes in.
+        compute_capability: compute capability of the GPU; `None` without one.
     """
     if compute_capability is None:
         return "2:4 needs torch on a GPU"
     if compute_capability < _CAPABILITY:
         found, least = (".".join(map(str, each)) for each in (compute_capability, _CAPABILITY))
-        return f"2:4 needs a GPU of compute capability {least}, this is {found}"
+        return f"2:4 needs a GPU of compute capability {least}; this one has {found}"
     if dtype not in DTYPES:
         return f"2:4 needs {' or '.join(DTYPES)}, not {dtype}"
     in_dim, units = kernel.shape
@@ -50,18 +51,18 @@ def why_not_semi_structured(
         return f"2:4 needs multiples of {_IN_DIM} inputs and {_UNITS} units, not {kernel.shape}"
     fours = kernel.reshape(in_dim // 4, 4, units)
     if np.count_nonzero(fours, axis=1).max() > 2:
-        return "four inputs of a unit have more than two weights that are not zero"
+        return "some group of four inputs has more than two nonzero weights"
     return None
 
 
 class SemiStructuredDense(MatrixLayer):
-    """What `to_sparse_runtime` puts in the place of a layer whose 2:4 product is faster.
+    """Inference layer with a 2:4 sparse product on a GPU; made by `to_sparse_runtime`.
 
-    A run-time object: the matrix is in the form that this GPU takes, and is not saved.
+    The layer cannot be saved: its matrix is in a format of this GPU.
 
     Args:
-        kernel: `(in_dim, units)` array.
-        **kwargs: as for any `MatrixLayer`.
+        kernel: array of shape `(in_dim, units)`.
+        **kwargs: arguments of `MatrixLayer`.
     """
 
     def __init__(self, kernel: np.ndarray, **kwargs: Any):
@@ -70,7 +71,7 @@ class SemiStructuredDense(MatrixLayer):
         self.supports_jit = False
 
     def build(self, input_shape: Any) -> None:
-        """Bring the matrix to the GPU, in its form there."""
+        """Convert the matrix to the 2:4 format on the GPU."""
         import torch
 
         super().build(input_shape)
@@ -81,11 +82,11 @@ class SemiStructuredDense(MatrixLayer):
         del self._kernel
 
     def get_config(self) -> dict[str, Any]:
-        """Refuse: the matrix is not saved."""
+        """Raise an error: the layer cannot be saved."""
         raise NotImplementedError(
-            f"The layer {self.name!r} holds its matrix in the form that this GPU takes, which is "
-            "not saved. Save the model that `to_sparse_runtime` was given, for example by "
-            "`save_sparse`, and make a new one of it where it runs."
+            f"The layer {self.name!r} cannot be saved: its matrix is in a format of this GPU. Save "
+            "the dense model, for example with `save_sparse`, and call `to_sparse_runtime` again "
+            "where it runs."
         )
 
     def _product(self, x: Any) -> Any:
@@ -98,7 +99,7 @@ def semi_structured_of(layer: keras.layers.Layer) -> SemiStructuredDense:
     """Return a layer with the same outputs whose product skips two zeros in four.
 
     Args:
-        layer: built, one that `why_not_semi_structured` has nothing to say of.
+        layer: built layer for whose kernel `why_not_semi_structured` returns `None`.
     """
     new = SemiStructuredDense(kernel_of(layer), **settings_of(layer))
     new.build(input_shape_of(layer))

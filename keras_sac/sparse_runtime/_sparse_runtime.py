@@ -1,4 +1,4 @@
-"""`to_sparse_runtime`: a model that skips the zeros of its kernels where that is faster."""
+"""`to_sparse_runtime`: replace layers by sparse products where that is measured to be faster."""
 
 import functools
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_sac._arguments import at_least_zero, integer
+from keras_sac._arguments import at_least_zero, integer, is_verbose
 from keras_sac._model import batch_of, check_graph, copied, reachable_layers, symbolic_inputs
-from keras_sac._run import largest_difference, median_milliseconds
+from keras_sac._run import IN_A_ROW, largest_difference, median_milliseconds
 from keras_sac._table import table
 from keras_sac.sparse_runtime._layer_choice import (
     Row,
@@ -25,12 +25,10 @@ from keras_sac.sparse_runtime._layer_choice import (
 if TYPE_CHECKING:
     import pandas as pd
 
-# How far the outputs may be from the dense ones, as a share of the largest: by the least precise
-# dtype that a layer computes in.
+# Allowed difference of an output, relative to the largest output of the dense model, by the least
+# precise dtype that a layer computes in.
 _TOLERANCES = {"bfloat16": 5e-2, "float16": 1e-2}
 _TOLERANCE = 1e-5
-# Calls of a whole model in a turn; it has the caches for itself from the second on.
-IN_A_ROW = 3
 
 
 def to_sparse_runtime(
@@ -41,41 +39,46 @@ def to_sparse_runtime(
     min_speedup: float = 1.1,
     repeats: int = 30,
     seconds: float = 2.0,
-    verbose: int = 0,
+    verbose: int | str = 0,
 ) -> "tuple[keras.Model, pd.DataFrame]":
-    """Return a model with the same outputs that skips zeros where this machine is faster for it.
+    """Replace layers by products that skip zeros, where this machine runs them faster.
 
-    Zeros alone make nothing faster: a dense product multiplies by them. Each `Dense`, 1x1
-    convolution and plain `EinsumDense` of which at least half of the weights are zero is measured
-    against a product with those that are not (`y = x W`, `W` in the compressed sparse row format),
-    on the inputs that reach it; the faster one is put in. Then the whole model is measured against
-    the dense one, and where it is not faster all of it stays dense. So decide it on the machine,
-    the backend and the batch sizes where it will run. On a GPU of compute capability 8 and more,
-    kernels with two zeros in four (`NM(m=4, n_zeros=2)`) in half precision are tried in torch's 2:4 format.
+    Zeros alone make nothing faster, because a dense product multiplies by them. Each `Dense`, 1x1
+    convolution and plain `EinsumDense` with at least half of its weights zero is timed against the
+    product with its nonzero weights (`y = x W`, `W` in compressed sparse row format), on the inputs
+    that reach the layer, and replaced if that is faster. Then the whole model is timed against the
+    dense one; if it is not faster, all layers stay dense. So call this on the machine, the backend
+    and the batch sizes that the model will run with. On a GPU of compute capability 8.0 or higher,
+    kernels with two zeros in four (`NM(m=4, n_zeros=2)`) in half precision are tried in torch's 2:4
+    format.
 
     Args:
-        model: built Functional or Sequential model, nested ones too. Layers inside composite
-            layers, and SAC layers, stay as they are. It is not changed.
-        sample: inputs, an array `(samples, ...)` or a structure of arrays as the model takes it;
-            repeated where a batch needs more.
-        batch_sizes: a layer must be faster at each of them; by default the number of samples.
-        min_speedup: how many times as fast a layer must be to be exchanged, at least 1.
-        repeats: measured calls of each product, at most.
-        seconds: for one comparison; no further call begins after this time.
-        verbose: 1 prints each decision.
+        model: built Functional or Sequential model, which may contain such models. Layers inside
+            composite layers, and SAC layers, are not replaced. The model is not changed.
+        sample: inputs, an array `(samples, ...)` or a structure of arrays as the model takes it. It
+            is repeated if a batch needs more samples.
+        batch_sizes: batch sizes at which a layer must be faster. Defaults to the number of samples.
+        min_speedup: smallest speedup for which a layer is replaced, at least 1.
+        repeats: maximal number of measured calls of each product, at least 1.
+        seconds: time limit of one comparison; no further call starts after it.
+        verbose: 0 prints nothing; `"auto"`, 1 and 2 print each decision.
 
     Returns:
-        The new model, not compiled, with copies of the weights (of exchanged layers only those that
-        are not zero, eight bytes each; TensorFlow holds them twice). Exchanged layers do not train.
-        It can be saved, unless it has 2:4 layers; better save the model it was made from with
-        `save_sparse`, and decide anew where it runs. And a table with one row for each layer that
-        has weights: `layer`, `type`, `sparsity` (of its matrices), `runs_as` (`"dense"`, `"csr"`,
-        `"2:4"`), for each batch size `dense_ms_<n>`, `sparse_ms_<n>`, `speedup_<n>` (NaN if not
-        measured), and `reason`. `attrs["total"]` is a dict with the same of the whole model.
+        The new model, not compiled, and a table.
+
+        The model has copies of the weights; replaced layers keep only nonzero weights, at eight
+        bytes each (twice that on TensorFlow), and cannot be trained. The model can be saved unless
+        it has 2:4 layers. It is better to save the dense model with `save_sparse` and to call
+        `to_sparse_runtime` again where it runs.
+
+        The table has one row for each layer with weights: `layer`, `type`, `sparsity` (fraction of
+        zeros in its matrices), `runs_as` (`"dense"`, `"csr"` or `"2:4"`), for each batch size `n`
+        the columns `dense_ms_<n>`, `sparse_ms_<n>` and `speedup_<n>` (NaN if not measured), and
+        `reason`. `attrs["total"]` is a dict with the same entries for the whole model.
 
     Raises:
-        ValueError: if the model is not built or no Functional or Sequential one, the sample does
-            not fit, or a number is out of range.
+        ValueError: if the model is not built or is neither Functional nor Sequential, the sample
+            does not fit the model, or an argument is out of range.
 
     Examples:
         >>> import keras, numpy as np
@@ -93,6 +96,7 @@ def to_sparse_runtime(
     """
     batches = _batches(model, sample, batch_sizes)
     min_speedup = _at_least_one(min_speedup)
+    is_shown = is_verbose(verbose)
     timer = functools.partial(
         median_milliseconds,
         repeats=integer("repeats", repeats, 1),
@@ -112,13 +116,13 @@ def to_sparse_runtime(
         if new is not None:
             chosen[id(layer)] = new
         rows.append(row)
-        if verbose:
+        if is_shown:
             print(f"{row['layer']}: {row['runs_as']}, {row['reason']}")
     runtime = copied(model, lambda layer: chosen.get(id(layer)))
-    total, reason = _whole(model, runtime, batches, timer) if chosen else ({}, "")
+    total, reason = _whole_model(model, runtime, batches, timer) if chosen else ({}, "")
     if reason:
         runtime = copied(model, lambda layer: None)
-        rows = [_given_up(row) for row in rows]
+        rows = [_kept_dense(row) for row in rows]
     zeros, size = (sum(each) for each in zip(*map(sparsity_of, layers), strict=True))
     total = {
         "sparsity": zeros / size if size else np.nan,
@@ -126,15 +130,15 @@ def to_sparse_runtime(
         **total,
         "reason": reason or ("faster" if chosen else "no layer is faster"),
     }
-    if verbose:
+    if is_shown:
         print(f"total: {total['runs_as']}, {total['reason']}")
     return runtime, table(rows, columns(list(batches)), total)
 
 
-def _whole(
+def _whole_model(
     model: keras.Model, runtime: keras.Model, batches: dict[int, Any], timer: Timer
 ) -> tuple[Row, str]:
-    """Return what was measured of the whole, and why it is given up, `""` if it is not."""
+    """Return the measurements of the whole model, and why it stays dense; `""` if it does not."""
     tolerance = max(
         _TOLERANCES.get(layer.compute_dtype, _TOLERANCE)
         for layer in [model, *reachable_layers(model)]
@@ -157,21 +161,22 @@ def _whole(
         if ms["sparse"] > ms["dense"]:
             slower.append(size)
     if slower:
-        return row, f"not faster as a whole at batch size {', '.join(map(str, slower))}"
+        sizes = ", ".join(map(str, slower))
+        return row, f"the whole model is not faster at batch size {sizes}"
     return row, ""
 
 
 def _distance(outputs: Any, dense: Any) -> float:
-    """Return the largest difference of an output, each as a share of the largest of its array."""
+    """Return the largest difference, relative to the largest value of its output array."""
     pairs = zip(keras.tree.flatten(outputs), keras.tree.flatten(dense), strict=True)
     found = [largest_difference(*pair) for pair in pairs]
     return max(off / max(scale, 1e-30) for off, scale in found)
 
 
-def _given_up(row: Row) -> Row:
+def _kept_dense(row: Row) -> Row:
     if row["runs_as"] == "dense":
         return row
-    return {**row, "runs_as": "dense", "reason": "faster by itself, but given up with the whole"}
+    return {**row, "runs_as": "dense", "reason": "faster alone, but the whole model is not"}
 
 
 def _kinds(rows: list[Row]) -> str:
@@ -180,7 +185,7 @@ def _kinds(rows: list[Row]) -> str:
 
 
 def _batches(model: Any, sample: Any, batch_sizes: Sequence[int] | None) -> dict[int, Any]:
-    """Check the model and the sample; return batch size -> inputs."""
+    """Check model, sample and batch sizes; return batch size -> inputs."""
     otherwise = "Make a Functional model of it: `keras.Model(inputs, outputs)`."
     check_graph(model, "to_sparse_runtime", otherwise)
     if not model.weights:
@@ -192,11 +197,13 @@ def _batches(model: Any, sample: Any, batch_sizes: Sequence[int] | None) -> dict
         shapes = ", ".join(str(each.shape) for each in arrays)
         raise ValueError(
             f"`sample` must be {len(wanted)} array(s) of shape (samples, ...), as the model "
-            f"{model.name!r} takes them. Received {len(arrays)}, of shapes {shapes}."
+            f"{model.name!r} takes them. Received: {len(arrays)} array(s) of shapes {shapes}"
         )
     sizes = [len(arrays[0])] if batch_sizes is None else batch_sizes
     if not len(sizes):
-        raise ValueError("`batch_sizes` must name at least one batch size. Received none.")
+        raise ValueError(
+            "`batch_sizes` must have at least one batch size. Received: an empty sequence"
+        )
     return {n: batch_of(sample, n) for n in (integer("batch_sizes", each, 1) for each in sizes)}
 
 
@@ -204,7 +211,7 @@ def _at_least_one(min_speedup: Any) -> float:
     number = at_least_zero("min_speedup", min_speedup)
     if number < 1:
         raise ValueError(
-            "`min_speedup` must be at least 1, or layers would be made slower. Received: "
-            f"{min_speedup!r}"
+            "`min_speedup` must be a number >= 1; a smaller one would allow slower layers. "
+            f"Received: min_speedup={min_speedup!r}"
         )
     return number

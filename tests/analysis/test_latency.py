@@ -96,7 +96,7 @@ def test_threads(model):
         finally:
             torch.set_num_threads(before)
     else:
-        with pytest.raises(ValueError, match="are set before it begins"):
+        with pytest.raises(ValueError, match="fixes the number of threads"):
             latency(model, threads=1)
 
 

@@ -1,4 +1,4 @@
-"""`export`: the files in the programs that they are for, and what happens to bad ones."""
+"""`export`: each format in its own program, verification, and bad input."""
 
 import json
 import os
@@ -30,7 +30,7 @@ PATHS = {
     "torch": "model.pt2",
 }
 FORMS, MODELS = models.WRITTEN_HERE[keras.backend.backend()]
-# Loads a file by the library that it is for, and nothing else.
+# Loads a file with the library of its format, and nothing else.
 READER = """
 import json, sys
 sys.modules["keras_sac"] = sys.modules["keras"] = None
@@ -84,7 +84,7 @@ def read(path, form, x, folder):
     return np.load(folder / "y.npy"), json.loads(printed.splitlines()[-1])["zeros"]
 
 
-# What another backend writes takes a process that loads it.
+# Formats of another backend are slow: a second process loads that backend.
 @pytest.mark.parametrize(
     "form", [f if f in FORMS else pytest.param(f, marks=pytest.mark.slow) for f in PATHS]
 )
@@ -128,7 +128,7 @@ def test_all_kinds_of_models(make, form, tmp_path):
         tmp_path / PATHS[form],
         form,
         custom_objects_module="tests.deployment.models",
-        verbose=False,
+        verbose=0,
     )
     tolerance = 1e-2 if make is models.half_precision else 1e-5
     assert record.largest_difference <= tolerance
@@ -150,12 +150,12 @@ def subspace(rank):
 
 @pytest.mark.parametrize(
     ("rank", "merge", "merged"),
-    [(3, "auto", False), (7, "auto", True), (3, True, True), (7, False, False)],
+    [(3, "cheaper", False), (7, "cheaper", True), (3, "always", True), (7, "never", False)],
 )
 def test_merging(rank, merge, merged, tmp_path):
     # 3 (12 + 8) = 60 < 96 < 140 = 7 (12 + 8)
     model = subspace(rank)
-    record = export(model, tmp_path / "m.xml", "openvino", merge=merge, verbose=False)
+    record = export(model, tmp_path / "m.xml", "openvino", merge=merge, verbose=0)
     assert record.merged["merged"].tolist() == [merged]
     assert record.weights == (96 if merged else rank * 20)
     assert f"{int(merged)} of 1 SAC layers merged" in str(record)
@@ -178,7 +178,10 @@ class Other:
     ("change", "message"),
     [
         (lambda kernel: kernel + 1e-3 * (kernel != 0), "outputs differ from the model's by"),
-        (lambda kernel: kernel + 1e-9 * (kernel == 0), "48 zeros of the weights are no zeros"),
+        (
+            lambda kernel: kernel + 1e-9 * (kernel == 0),
+            "48 zeros of the kernels are not zero",
+        ),
     ],
 )
 def test_a_wrong_file_is_not_kept(change, message, tmp_path, monkeypatch):
@@ -191,7 +194,7 @@ def test_a_wrong_file_is_not_kept(change, message, tmp_path, monkeypatch):
     counts = _export.kernel_counts(model)
     monkeypatch.setattr("keras_sac.deployment._verification.kernel_counts", lambda plain: counts)
     with pytest.raises(ExportError, match=message):
-        export(model, tmp_path / "m.xml", "openvino", overwrite=True, verbose=False)
+        export(model, tmp_path / "m.xml", "openvino", overwrite=True, verbose=0)
     assert os.listdir(tmp_path) == ["m.xml"]
     assert (tmp_path / "m.xml").read_text() == "old"
 
@@ -224,10 +227,10 @@ def test_layers_that_the_other_process_does_not_find(tmp_path):
     with pytest.raises(
         ExportError, match=r"(?s)__main__.Hidden.*custom_objects_module='my_layers'"
     ):
-        export(lost, path, form, verbose=False)
+        export(lost, path, form, verbose=0)
     assert os.listdir(tmp_path) == []
     record = export(
-        model, path, form, custom_objects_module="tests.deployment.own_layers", verbose=False
+        model, path, form, custom_objects_module="tests.deployment.own_layers", verbose=0
     )
     assert record.largest_difference < 1e-5
 
@@ -240,21 +243,29 @@ class Unknown(keras.Model):
     ("make", "name", "options", "error", "message"),
     [
         (lambda: subspace(3), "m.h5", {"format": "hdf5"}, ValueError, "must be one of 'tf_saved"),
-        (lambda: subspace(3), "m.bin", {"format": "onnx"}, ValueError, "ends with '.onnx'"),
+        (lambda: subspace(3), "m.bin", {"format": "onnx"}, ValueError, "must end with '.onnx'"),
         (lambda: subspace(3), "old", {}, FileExistsError, "overwrite=True"),
         (lambda: subspace(3), "no/m", {}, FileNotFoundError, "folder to write into"),
-        (lambda: subspace(3), "m", {"merge": "maybe"}, ValueError, "'auto', True or False"),
+        (lambda: subspace(3), "m", {"merge": "maybe"}, ValueError, "'always', 'cheaper', 'never'"),
+        (lambda: subspace(3), "m", {"merge": True}, ValueError, "Received: merge=True"),
+        (
+            lambda: subspace(3),
+            "m",
+            {"verbose": 3},
+            ValueError,
+            "`verbose` must be one of",
+        ),
         (Unknown, "m", {}, ValueError, "has no weights yet. Call it on a batch"),
         (lambda: "model.keras", "m", {}, ValueError, "Expected a `keras.Model`. Received: str"),
-        (models.subclassed, "m", {"merge": True}, ValueError, "Functional or Sequential"),
+        (models.subclassed, "m", {"merge": "always"}, ValueError, "Functional or Sequential"),
         (
             lambda: keras.Sequential(
                 [keras.Input((3, 4)), layers.TimeDistributed(SACDense(2, "random", rank=4))]
             ),
             "m",
-            {"merge": True},
+            {"merge": "always"},
             ValueError,
-            "inside a composite layer",
+            "(?s)inside a composite layer.*Received: merge='always'",
         ),
     ],
 )

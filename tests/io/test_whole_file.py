@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files are written whole or not at all."""
 
 import collections
 import errno
@@ -16,9 +16,9 @@ def test_the_path_is_checked(tmp_path):
     assert check_free(str(tmp_path / "there.onnx"), ".onnx", True) == tmp_path / "there.onnx"
     with pytest.raises(FileExistsError, match="overwrite=True"):
         check_free(tmp_path / "there.onnx", ".onnx", False)
-    with pytest.raises(ValueError, match="ends with '.onnx'. Received: .*new.tflite"):
+    with pytest.raises(ValueError, match="must end with '.onnx'. Received: .*new.tflite"):
         check_free(tmp_path / "new.tflite", ".onnx", False)
-    with pytest.raises(FileNotFoundError, match="The folder to write into is not there"):
+    with pytest.raises(FileNotFoundError, match="The folder to write into does not exist"):
         check_free(tmp_path / "missing" / "new.onnx", ".onnx", False)
 
 

@@ -1,8 +1,8 @@
-"""A task in a process of its own: results, errors, and what it may not import."""
+"""A task in another process: its result, its errors, and the packages that it must not import."""
 
 import pytest
 
-from keras_sac._run._child_process import ChildError, run
+from keras_sac._run import ChildError, run
 
 
 def task(folder, code, **values):
@@ -19,6 +19,13 @@ def test_values_go_in_and_out(tmp_path):
 def test_the_environment(tmp_path):
     code = "import os\ndef main(task):\n    return {'is': os.environ['SOME_NAME']}\n"
     assert run(task(tmp_path, code), SOME_NAME="here") == {"is": "here"}
+
+
+def test_a_variable_is_taken_away(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_NAME", "here")
+    code = "import os\ndef main(task):\n    return {'is': os.environ.get('SOME_NAME')}\n"
+    assert run(task(tmp_path, code)) == {"is": "here"}
+    assert run(task(tmp_path, code), SOME_NAME=None) == {"is": None}
 
 
 def test_an_exception_comes_back(tmp_path):

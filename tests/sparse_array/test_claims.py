@@ -1,4 +1,4 @@
-"""What is damaged, or says what cannot be true, is refused before anything is made of it."""
+"""Damaged frames and invalid headers are refused before an array is allocated."""
 
 import dataclasses
 import tracemalloc
@@ -50,10 +50,10 @@ def test_a_frame_cut_short(name):
     for which, frame in enumerate(frames):
         for length in range(len(frame)):
             cut = [*frames[:which], frame[:length], *frames[which + 1 :]]
-            with pytest.raises(ValueError, match="expected frames of"):
+            with pytest.raises(ValueError, match="Expected frames of"):
                 decode(header, cut)
             honest = dataclasses.replace(header, frames=tuple(len(f) for f in cut))
-            with pytest.raises(ValueError, match=r"frame|hold|expected"):
+            with pytest.raises(ValueError, match=r"(?i)frame|expected"):
                 decode(honest, cut)
 
 
@@ -87,7 +87,7 @@ HUGE = 2**50
 def test_a_header_that_does_not_fit_its_frames(header, frames):
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=r"expected|hold|are not"):
+        with pytest.raises(ValueError, match=r"Expected|must|do not fit|cannot be stored"):
             decode(header, frames)
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
@@ -101,15 +101,15 @@ def frame_of(content, **options):
 @pytest.mark.parametrize(
     ("coding", "positions", "message"),
     [
-        ("mask", bytes([0b111]), "marks 3 of 4"),
-        ("mask", bytes([0b10011]), "marks 3 of 4"),
-        ("mask", bytes([0b10001]), "marks 2 of 4"),
-        ("mask", bytes([3, 0]), "2 bytes are not the positions"),
+        ("mask", bytes([0b111]), "mark 2 of 4.*marks 3"),
+        ("mask", bytes([0b10011]), "mark 2 of 4.*marks 3"),
+        ("mask", bytes([0b10001]), "mark 2 of 4.*marks 2"),
+        ("mask", bytes([3, 0]), "positions of 2 values among 4.*Received: 2 bytes"),
         ("gaps", bytes([0, 0, 3]), "2 values among 5"),
         ("gaps", bytes([1, 1, 1]), "2 values among 5"),
         ("gaps", bytes([0, 0, 1]), "2 values among 3"),
-        ("gaps", bytes([0, 0]), "2 bytes are not the positions"),
-        ("gaps", bytes([0, 0, 0, 2]), "4 bytes are not the positions"),
+        ("gaps", bytes([0, 0]), "positions of 2 values among 4.*Received: 2 bytes"),
+        ("gaps", bytes([0, 0, 0, 2]), "positions of 2 values among 4.*Received: 4 bytes"),
         ("gaps", bytes([0, 2, 255]), "1 values among 258"),
     ],
 )
@@ -123,7 +123,7 @@ def test_positions_that_are_none(coding, positions, message):
 def test_gaps_that_go_on_after_the_last():
     frames = (frame_of(bytes([1, 1, 0, 255])), frame_of(b"\x05\x06"))
     header = ArrayHeader((259,), "|u1", "|u1", "gaps", 2, tuple(len(f) for f in frames))
-    with pytest.raises(ValueError, match="the gaps make"):
+    with pytest.raises(ValueError, match="The gaps must describe"):
         decode(header, frames)
 
 
@@ -141,7 +141,7 @@ def test_a_frame_and_more(more):
     for encoded in ALL.values():
         frames = tuple(frame + more for frame in encoded.frames)
         header = dataclasses.replace(encoded.header, frames=tuple(len(f) for f in frames))
-        with pytest.raises(ValueError, match=r"frame (does not end where|is damaged)"):
+        with pytest.raises(ValueError, match=r"The frame (does not end where|is damaged)"):
             decode(header, frames)
 
 
@@ -155,7 +155,7 @@ def test_a_frame_that_claims_more_than_it_can_hold():
     frame = b"\x28\xb5\x2f\xfd\xe4" + size.to_bytes(8, "little") + b"\x01\x00\x00" + bytes(4)
     described = zstandard.get_frame_parameters(frame)
     assert (described.content_size, described.has_checksum) == (size, True)
-    with pytest.raises(ValueError, match=f"claims {size} bytes; its {len(frame)} bytes hold"):
+    with pytest.raises(ValueError, match=f"claims {size} bytes; its {len(frame)} bytes can hold"):
         decode(*dense(frame, size))
 
 
@@ -163,7 +163,7 @@ def test_a_frame_that_claims_more_than_it_can_hold():
     "options", [{"write_checksum": False}, {"write_content_size": False}], ids=str
 )
 def test_a_frame_that_does_not_say_enough(options):
-    with pytest.raises(ValueError, match="with its length and a checksum"):
+    with pytest.raises(ValueError, match="with a length and a checksum"):
         decode(*dense(frame_of(b"abc", **options), 3))
 
 
@@ -215,7 +215,7 @@ def test_a_header_with_less_or_no_fields():
     fields = as_json(GAPS.header)
     del fields["coding"]
     for json in (fields, [], None, 3):
-        with pytest.raises(ValueError, match="expected the fields"):
+        with pytest.raises(ValueError, match="Expected the fields"):
             ArrayHeader.from_json(json)
 
 

@@ -1,4 +1,4 @@
-"""Any array comes back as it was, in about the bytes that it has to take."""
+"""Every array is restored, and takes few more bytes than the entropy bound."""
 
 import ml_dtypes
 import numpy as np

@@ -1,4 +1,4 @@
-"""Weights from a sparse file into a model that is there: all of them or none."""
+"""Load a sparse file into an existing model: all weights or none."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""A file that is not as `save_sparse` wrote it is refused, and nothing is made of it."""
+"""A changed file is refused, and nothing of it is kept."""
 
 import json
 import tempfile
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_sac import load_sparse, save_sparse
-from keras_sac.sparse_file import _zip_container as _sparse_archive
+from keras_sac.sparse_file import _zip_container
 from keras_sac.sparse_file._zip_container import member, new_archive
 from tests.sparse_file.sparse_models import dense, normalized, numbers, pruned
 
@@ -23,7 +23,7 @@ def path(rng, tmp_path):
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path_factory, monkeypatch):
-    """Where temporary folders are made; none is left."""
+    """The folder of temporary folders; none is left in it."""
     folder = tmp_path_factory.mktemp("temporary")
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield
@@ -47,7 +47,7 @@ def test_a_changed_byte_in_the_weights(path):
     changed = bytearray(path.read_bytes())
     changed[60] ^= 1
     path.write_bytes(changed)
-    with pytest.raises(ValueError, match="damaged sparse file.*SHA-256.*Copy it again"):
+    with pytest.raises(ValueError, match="damaged sparse file.*SHA-256.*Copy the file again"):
         load_sparse(path)
 
 
@@ -55,7 +55,9 @@ def test_a_changed_byte_in_the_weights(path):
 def test_a_file_cut_short(path, share):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(ValueError, match="does not end as a sparse file.*cut short.*copy it again"):
+    with pytest.raises(
+        ValueError, match="does not end like a sparse file.*cut short.*copy it again"
+    ):
         load_sparse(path)
 
 
@@ -65,7 +67,7 @@ def test_bytes_before_or_after(path):
     with pytest.raises(ValueError, match="damaged sparse file"):
         load_sparse(path)
     path.write_bytes(whole + b"\n")
-    with pytest.raises(ValueError, match="does not end as a sparse file"):
+    with pytest.raises(ValueError, match="does not end like a sparse file"):
         load_sparse(path)
 
 
@@ -98,7 +100,7 @@ def rewrite(path, monkeypatch=None, *, version=1, change=lambda members: None, d
     }
     path.unlink()
     if monkeypatch:
-        monkeypatch.setattr(_sparse_archive, "VERSION", version)
+        monkeypatch.setattr(_zip_container, "VERSION", version)
     with new_archive(path) as archive:
         for name, content in members.items():
             info = member("safe", len(content), compressed=name not in {"weights.zst"} - {*deflate})
@@ -130,35 +132,41 @@ def member_named(name, content=b"content"):
 
 
 LIES = {
-    "no dictionary": (lambda members: members.update({"header.json": []}), "expected a header"),
+    "no dictionary": (lambda members: members.update({"header.json": []}), "Expected a header"),
     "no JSON": (lambda members: members.update({"header.json": b"{"}), "Expecting"),
     "no text": (lambda members: members.update({"header.json": b"\xff\xfe\xfd"}), "decode"),
     "too deep": (lambda members: members.update({"header.json": b"[" * 10**6}), "recursion"),
-    "another format": (header(format="zip"), "expected a header of keras_sac.sparse 1"),
-    "another version": (header(version=3), "expected a header of keras_sac.sparse 1"),
-    "no list": (header(tensors={}), "expected a header"),
-    "no tensors": (header(tensors=[]), "its header says 0"),
-    "no rows": (header(tensors=[3]), "expected a path, attributes and a header"),
-    "groups outside": (header(groups={"a/../b": {}}), "expected a path in an HDF5 file"),
-    "groups without attributes": (header(groups={"a": 3}), "expected attributes of 'a'"),
-    "odd attributes": (header(groups={"a": {"b": []}}), "expected strings and numbers for 'a'"),
-    "a path to the root": (tensor(path="/a"), "expected a path in an HDF5 file"),
-    "no path": (tensor(path=None), "expected a path in an HDF5 file"),
+    "another format": (header(format="zip"), "Expected a header of keras_sac.sparse 1"),
+    "another version": (header(version=3), "Expected a header of keras_sac.sparse 1"),
+    "no list": (header(tensors={}), "Expected a header"),
+    "no tensors": (header(tensors=[]), "The header declares 0 bytes"),
+    "no rows": (header(tensors=[3]), "Expected a path, attributes and a header"),
+    "groups outside": (header(groups={"a/../b": {}}), "Expected a path in an HDF5 file"),
+    "groups without attributes": (header(groups={"a": 3}), "Expected attributes of 'a'"),
+    "odd attributes": (header(groups={"a": {"b": []}}), "Expected strings and numbers for 'a'"),
+    "a path to the root": (tensor(path="/a"), "Expected a path in an HDF5 file"),
+    "no path": (tensor(path=None), "Expected a path in an HDF5 file"),
     "a path that is taken": (tensor(path="layers/normalization/vars/0"), "exists"),
     "a path through a tensor": (tensor(path="layers/normalization/vars/0/1"), "."),
     "another shape": (array(shape=[3]), "vars.*do not fit shape"),
-    "a huge shape": (array(shape=[2**50, 2**9]), "do not fit shape|expected"),
-    "a huge tensor": (array(shape=[2**50], values=2**50), "expected 1125899906842624 values"),
-    "frames past the end": (array(frames=[10**9]), "its header says"),
-    "frames that stop before": (array(frames=[1]), "its header says"),
-    "another type": (array(dtype="<f8", stored="<f8"), "values of <f8"),
+    "a huge shape": (array(shape=[2**50, 2**9]), "do not fit shape|Expected"),
+    "a huge tensor": (array(shape=[2**50], values=2**50), "Expected 1125899906842624 values"),
+    "frames past the end": (array(frames=[10**9]), "The header declares"),
+    "frames that stop before": (array(frames=[1]), "The header declares"),
+    "another type": (array(dtype="<f8", stored="<f8"), "Values of <f8|values of <f8"),
     "objects": (array(dtype="|O", stored="|O"), "array of numbers"),
     "a name that leads out": (member_named("assets/../../evil.txt"), "may lead out"),
     "a name from the root": (member_named("/tmp/evil.txt"), "may lead out"),
-    "a name for Windows": (member_named("assets\\..\\evil.txt"), "may lead out|has the members"),
-    "another member": (member_named("evil.txt"), "has the members.*evil.txt"),
-    "no weights": (lambda members: members.pop("weights.zst") and None, "has the members"),
-    "no configuration": (lambda members: members.pop("config.json") and None, "has the members"),
+    "a name for Windows": (
+        member_named("assets\\..\\evil.txt"),
+        "may lead out|Expected the members",
+    ),
+    "another member": (member_named("evil.txt"), "Expected the members.*evil.txt"),
+    "no weights": (lambda members: members.pop("weights.zst") and None, "Expected the members"),
+    "no configuration": (
+        lambda members: members.pop("config.json") and None,
+        "Expected the members",
+    ),
     "a bomb": (member_named("assets/bomb", bytes(2**28 + 1)), "claims 268435457 bytes in"),
 }
 
@@ -170,7 +178,7 @@ def test_content_that_is_not_as_we_write_it(path, lie):
     before = {*path.parent.rglob("*"), *path.parent.parent.iterdir()}
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=f"not as `save_sparse` writes.*{message}"):
+        with pytest.raises(ValueError, match=f"content that `save_sparse` writes.*{message}"):
             load_sparse(path)
         assert tracemalloc.get_traced_memory()[1] < 2**26
     finally:
@@ -185,16 +193,16 @@ def test_two_members_of_one_name(path):
         whole = path.read_bytes().replace(b"assets/b", b"assets/a")
     path.write_bytes(whole)
     with open(path, "r+b") as file:
-        digest = _sparse_archive._digest(file)
+        digest = _zip_container._digest(file)
         file.seek(-64, 2)
         file.write(digest)
-    with pytest.raises(ValueError, match="two of its members have the same name"):
+    with pytest.raises(ValueError, match="Two of its members have the same name"):
         load_sparse(path)
 
 
 def test_weights_that_are_compressed_again(path):
     rewrite(path, deflate=["weights.zst"])
-    with pytest.raises(ValueError, match="the weights take"):
+    with pytest.raises(ValueError, match="The header declares"):
         load_sparse(path)
 
 

@@ -1,4 +1,4 @@
-"""What `save_sparse` writes, `load_sparse` reads: the same model, wherever it is read."""
+"""`load_sparse` restores what `save_sparse` saved, on any backend."""
 
 import zipfile
 

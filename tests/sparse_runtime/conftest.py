@@ -1,4 +1,4 @@
-"""Fixtures of the tests of deployment."""
+"""Fixtures of the tests of the sparse runtime."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the tests of `to_sparse_runtime` share: a clock that is told its times, and models."""
+"""Models and a fake clock for the tests of `to_sparse_runtime`."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from keras_sac import SACDense
 
 
 class Times:
-    """Stands for the clock: runs all calls once, and gives the times that were asked for."""
+    """Fake clock: runs each call once and returns the given speedups."""
 
     def __init__(self, *speedups):
         self.speedups = list(speedups)
@@ -17,7 +17,7 @@ class Times:
     def __call__(self, calls, *, repeats, seconds, in_a_row=1):
         for call in calls.values():
             call()
-        # The last one stands for all that follow.
+        # The last speedup is repeated.
         speedup = self.speedups[min(self.asked, len(self.speedups) - 1)]
         self.asked += 1
         return {"dense": 3.0 * speedup, "sparse": 3.0}

@@ -1,4 +1,4 @@
-"""The product that skips zeros: against NumPy in float64, compiled as each backend compiles it."""
+"""CSR products against NumPy in float64, compiled as each backend compiles them."""
 
 import keras
 import numpy as np
@@ -113,5 +113,5 @@ def test_groups_hold_all_rows_in_multiples_of_eight():
 def test_an_unknown_backend_is_named(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "openvino")
     matrix = padded_csr(np.eye(3, dtype="float32"))
-    with pytest.raises(ValueError, match="torch, TensorFlow and JAX.*'openvino'"):
+    with pytest.raises(ValueError, match="torch, TensorFlow or JAX.*Received: 'openvino'"):
         _csr_product.prepare(matrix, 3)

@@ -1,4 +1,4 @@
-"""Two zeros in four: which kernels may, and the layer around the product (which needs a GPU)."""
+"""2:4 products: which kernels can use them, and the layer around the product (a GPU runs it)."""
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ def test_what_may_run(rng, dtype, found):
 def test_what_may_not(rng):
     kernel = two_in_four(rng)
     assert "torch on a GPU" in why_not_semi_structured(kernel, "float16", None)
-    assert "8.0, this is 7.5" in why_not_semi_structured(kernel, "float16", (7, 5))
+    assert "8.0; this one has 7.5" in why_not_semi_structured(kernel, "float16", (7, 5))
     assert "not float32" in why_not_semi_structured(kernel, "float32", AMPERE)
     for shape in ((60, 32), (64, 31), (32, 32), (64, 16)):
         assert "multiples of 64" in why_not_semi_structured(np.zeros(shape), "float16", AMPERE)
@@ -39,11 +39,11 @@ def test_what_may_not(rng):
 
 def test_the_zeros_must_be_along_the_inputs(rng):
     kernel = two_in_four(rng, 64, 64)
-    assert "four inputs" in why_not_semi_structured(kernel.T, "float16", AMPERE)
+    assert "group of four inputs" in why_not_semi_structured(kernel.T, "float16", AMPERE)
     # As many zeros, one of them in the wrong place.
     one, many = kernel[:4, 0], kernel[4:8, 0]
     one[:], many[:] = [1, 2, 3, 0], [4, 0, 0, 0]
-    assert "four inputs" in why_not_semi_structured(kernel, "float16", AMPERE)
+    assert "group of four inputs" in why_not_semi_structured(kernel, "float16", AMPERE)
 
 
 def test_there_is_none_on_this_machine_or_there_is():

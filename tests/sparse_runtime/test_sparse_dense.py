@@ -1,11 +1,12 @@
-"""Layers that run as CSR products: the outputs of those they stand for, saved, loaded, refused."""
+"""Layers that run as CSR products: outputs, masks, saving, training that is refused."""
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from keras_sac.sparse_runtime._matrix_layer import kernel_of, why_no_product
+from keras_sac._model import why_not_one_product
+from keras_sac.sparse_runtime._matrix_layer import kernel_of
 from keras_sac.sparse_runtime._sparse_dense import SparseDense, sparse_of
 from tests.children import python
 
@@ -113,7 +114,7 @@ def test_saved_and_loaded(named, rng, tmp_path):
     assert isinstance(again.layers[0], SparseDense)
     x = rng.normal(size=(3, *shape)).astype("float32")
     np.testing.assert_array_equal(again.predict_on_batch(x), model.predict_on_batch(x))
-    # What TensorFlow made of the weights of before must not stay.
+    # TensorFlow's copy of the earlier weights must not be used.
     again.layers[0].set_weights([2 * w if w.dtype == "float32" else w for w in model.get_weights()])
     twice = sparse_of(layer)
     twice.set_weights(again.layers[0].get_weights())
@@ -214,7 +215,7 @@ class Own(layers.Dense):
 
 
 REFUSED = {
-    "no Dense": lambda: Own(4),
+    "not a Dense": lambda: Own(4),
     "more than one matrix product": lambda: layers.EinsumDense("abc,cde->abde", (None, 2, 4)),
     "several axes": lambda: layers.EinsumDense("abc,cd->abd", (3, 4), bias_axes="bd"),
     "larger than 1x1": lambda: layers.Conv1D(4, 2),
@@ -226,12 +227,12 @@ REFUSED = {
 def test_what_is_no_product(reason):
     layer = REFUSED[reason]()
     layer.build((None, 3, 6))
-    assert reason in why_no_product(layer)
+    assert reason in why_not_one_product(layer)
 
 
 def test_a_quantized_layer_is_no_product():
     layer = layers.Dense(4)
     layer.build((None, 6))
-    assert why_no_product(layer) is None
+    assert why_not_one_product(layer) is None
     layer.quantize("int8")
-    assert why_no_product(layer) == "it is quantized"
+    assert why_not_one_product(layer) == "it is quantized"
