@@ -40,7 +40,7 @@ PRIVATE = {
     "_trainable": {"_subspace_layer.py"},
     "_build_at_init": {"_head_layers.py"},
     "_kernel_regularizer": {"_kernel_l1.py"},
-    "_input_shape_arg": {"_prune_low_magnitude.py"},
+    "_input_shape_arg": {"_keras_patches.py"},
 }
 
 
