@@ -5,7 +5,7 @@ import pytest
 import scipy.fft
 
 from keras_sac.bases import dct
-from tests.bases.reference import assert_orthonormal
+from tests.bases.correlated_data import assert_orthonormal
 
 
 @pytest.mark.parametrize(

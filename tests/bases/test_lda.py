@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from keras_sac.bases import Moments, lda, lda_pca
-from tests.bases.reference import assert_orthonormal, clusters, correlated, smallest_cosine
+from tests.bases.correlated_data import assert_orthonormal, clusters, correlated, smallest_cosine
 
 
 @pytest.fixture

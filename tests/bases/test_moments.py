@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_sac.bases import Moments
-from tests.bases.reference import clusters, correlated
+from tests.bases.correlated_data import clusters, correlated
 
 
 def assert_moments(moments, x, rtol=1e-6):

@@ -4,7 +4,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from keras_sac.bases import Moments, pca
-from tests.bases.reference import assert_orthonormal, correlated, smallest_cosine
+from tests.bases.correlated_data import assert_orthonormal, correlated, smallest_cosine
 
 
 @pytest.fixture(scope="module")

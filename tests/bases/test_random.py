@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_sac.bases import random_orthogonal
-from tests.bases.reference import assert_orthonormal
+from tests.bases.correlated_data import assert_orthonormal
 
 
 @pytest.mark.parametrize(("in_dim", "rank"), [(1, 1), (7, 7), (100, 3)])

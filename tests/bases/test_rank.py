@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 from keras_sac.bases import Basis, Moments, choose_rank, lda, pca
 from keras_sac.bases._marchenko_pastur import hard_threshold
 from keras_sac.bases._minka import log_evidence
-from tests.bases.reference import correlated
+from tests.bases.correlated_data import correlated
 
 
 def low_rank(rng, n, in_dim, rank, noise=0.1):
