@@ -1,4 +1,4 @@
-"""Statistics of the data along a basis that was not made from them."""
+"""`with_statistics`: statistics of data for a basis that was made without data."""
 
 import numpy as np
 import pytest

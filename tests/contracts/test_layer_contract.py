@@ -1,4 +1,4 @@
-"""What every SAC layer promises, held for each row of the table."""
+"""Contract of all SAC layers: each row of the table passes these tests."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""The constraint that keeps a trained basis orthonormal."""
+"""`Orthonormal`, the constraint that keeps a trained basis orthonormal."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""`precompute_projection`: exact, shared variables, refusals."""
+"""`precompute_projection`: exact results, shared variables, models that are refused."""
 
 import keras
 import numpy as np
@@ -216,7 +216,7 @@ def test_a_layer_that_is_called_twice_is_refused(rng):
 
 
 class NoisyModel(keras.Model):
-    """Trained by itself, and in no way a graph of layers."""
+    """A subclassed model with a trained weight, not a graph of layers."""
 
     def build(self, shape):
         self.scale = self.add_weight(shape=(), initializer="ones")
@@ -243,7 +243,7 @@ class HiddenNormalization(keras.layers.Layer):
     ("front", "reason"),
     [(NoisyModel, "has trained weights"), (HiddenNormalization, "updates its statistics")],
 )
-def test_what_is_inside_counts(rng, front, reason):
+def test_layers_inside_other_layers_are_checked(rng, front, reason):
     inputs = keras.Input((6,))
     model = keras.Model(inputs, SACDense(3, "random", rank=2)(front()(inputs)))
     with pytest.raises(ValueError, match=reason):
@@ -256,7 +256,7 @@ def test_the_head_is_not_saved_by_itself(images, tmp_path):
         head.save(tmp_path / "head.keras")
 
 
-def test_models_that_are_no_graph_of_layers(rng):
+def test_models_that_are_refused(rng):
     class Subclassed(keras.Model):
         def __init__(self):
             super().__init__()

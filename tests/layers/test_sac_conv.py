@@ -1,4 +1,4 @@
-"""The convolutions beyond what all SAC layers share: patches, data formats, errors."""
+"""Tests of the SAC convolutions only: patches, data formats, errors."""
 
 import keras
 import numpy as np

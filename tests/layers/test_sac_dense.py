@@ -1,4 +1,4 @@
-"""`SACDense` beyond what all SAC layers share: arguments, kinds of basis, errors."""
+"""Tests of `SACDense` only: arguments, kinds of basis, errors."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""`SACEinsumDense` beyond what all SAC layers share: equations, biases, attention."""
+"""Tests of `SACEinsumDense` only: equations, biases, attention."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""`SubspaceLayer`: what a sibling outside of the package implements, and what it gets for that."""
+"""`SubspaceLayer`: a subclass outside of the package implements the abstract methods only."""
 
 import keras
 import numpy as np
@@ -51,7 +51,7 @@ def transposed(in_dim, units, **kwargs):
 
 
 class SACTransposed(SubspaceLayer):
-    """A sibling with the least code."""
+    """The smallest possible subclass."""
 
     stock_class = Transposed
 
@@ -96,7 +96,7 @@ def registered():
 
 
 @pytest.mark.parametrize("rank", [2, 8])
-def test_a_sibling_is_adapted_called_merged_and_factored(rng, registered, rank):
+def test_a_subclass_is_adapted_called_merged_and_factored(rng, registered, rank):
     x = (rng.normal(size=(50, 9)) + 3).astype("float32")
     layer = SACTransposed(6, "pca", rank=rank, center=True, activation="tanh")
     layer.adapt(x)
@@ -112,7 +112,7 @@ def test_a_sibling_is_adapted_called_merged_and_factored(rng, registered, rank):
     np.testing.assert_allclose(merged.predict(x, verbose=0), y, atol=1e-5)
 
 
-def test_what_is_not_implemented_is_named():
+def test_the_error_names_missing_methods():
     assert SubspaceLayer.__abstractmethods__ == ABSTRACT
 
     class Half(SACTransposed):

@@ -1,4 +1,4 @@
-"""Properties of SAC layers for any sizes: the two orders agree, equations mean what they say."""
+"""Properties of SAC layers of any size: both orders of the products agree, equations factor."""
 
 import keras
 import numpy as np

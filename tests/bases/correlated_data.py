@@ -1,4 +1,4 @@
-"""Data and comparisons that the tests of the bases share, in double precision."""
+"""Data sets and comparisons for the tests of the bases, in double precision."""
 
 import numpy as np
 
