@@ -65,14 +65,14 @@ class PruneForLatencyOnXNNPack(PruningPolicy):
             raise ValueError(
                 "Each input must lead to a `ZeroPadding2D` of 1 and a `Conv2D` with kernel 3x3, "
                 "strides 2, padding 'valid' and 3 input channels. Received: the model "
-                f"{model.name!r}, which begins with "
+                f"{model.name!r}, whose first operations are "
                 f"{_names(graph, graph.inputs, graph.consumers)}"
             )
         ends = first_on_each_path(graph.outputs, _is_end, graph.producers)
         if not ends:
             raise ValueError(
                 "Each output must come from a `GlobalAveragePooling2D`. Received: the model "
-                f"{model.name!r}, which ends, from the end, with "
+                f"{model.name!r}, whose last operations are "
                 f"{_names(graph, graph.outputs, graph.producers)}"
             )
         first_on_each_path(

@@ -1,4 +1,4 @@
-"""The functions as activations: by object, by name, saved, and beside Keras' own."""
+"""`sparsemax` and `entmax15` as activations: by object, by name, saved, and next to Keras' own."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""`SparsemaxLoss` and `Entmax15Loss`: the propositions, the labels, training, bad input."""
+"""`SparsemaxLoss` and `Entmax15Loss`: propositions of the papers, labels, training, bad input."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""`swap_head`: the same weights under another head, and the model that was given as it was."""
+"""`swap_head`: the same weights with another head, and the given model unchanged."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Code written for tfmot gives what it gave, with its import line changed; tfmot is the judge."""
+"""Code written for tfmot has the same results after its import line is changed."""
 
 import json
 import pathlib

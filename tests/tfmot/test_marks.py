@@ -1,4 +1,4 @@
-"""Which weights are pruned: composite, unknown and custom layers, policies, frozen layers."""
+"""Which weights are pruned: composite, unknown, custom and frozen layers, and policies."""
 
 import keras
 import numpy as np

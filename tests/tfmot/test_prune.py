@@ -1,4 +1,4 @@
-"""`prune_low_magnitude`: what it is given, how it is pruned, and what is refused."""
+"""`prune_low_magnitude`: its arguments, the pruning in `fit`, and its errors."""
 
 import keras
 import numpy as np

@@ -95,7 +95,7 @@ def loop(model, optimizer, callback, epochs=1):
         callback.on_epoch_end(epoch)
 
 
-def test_it_prunes_in_a_loop_of_ones_own_as_the_optimizer_does():
+def test_it_prunes_in_a_custom_loop_as_the_optimizer_does():
     weights = sequential(6, 4).get_weights()
     results = []
     for by_callback in (True, False):

@@ -1,4 +1,4 @@
-"""`strip_pruning`, and files."""
+"""`strip_pruning`, and saved models."""
 
 import keras
 import numpy as np
@@ -158,7 +158,7 @@ def test_a_clone_prunes_as_the_model_does():
     assert [zeros(layer) for layer in clone.layers] == [36, 18]
 
 
-def test_a_schedule_of_ones_own_is_saved(tmp_path):
+def test_a_custom_schedule_is_saved(tmp_path):
     class Late(PruningSchedule):
         def __init__(self, sparsity):
             self.sparsity = sparsity

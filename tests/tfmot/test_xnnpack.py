@@ -1,4 +1,4 @@
-"""`PruneForLatencyOnXNNPack`: which models it accepts, and what is pruned of them."""
+"""`PruneForLatencyOnXNNPack`: which models it accepts, and which layers it prunes."""
 
 import keras
 import pytest
