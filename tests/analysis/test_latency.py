@@ -65,7 +65,7 @@ def test_a_file_in_its_engines(model, tmp_path, rng):
         ({"batch_sizes": [0]}, "`batch_sizes` must be an integer >= 1"),
         ({"repeats": 0}, "`repeats` must be an integer >= 1"),
         ({"seconds": -1}, "`seconds` must be a number >= 0"),
-        ({"engine": "onnxruntime"}, "Export it first"),
+        ({"engine": "onnxruntime"}, "export the model first"),
         ({"threads": 0}, "`threads` must be an integer >= 1"),
         ({"sample": np.zeros((0, 6))}, "at least one sample"),
     ],
