@@ -1,4 +1,4 @@
-"""Count the multiply-accumulate operations (MACs) of a forward pass, with or without zero weights."""
+"""Count the multiply-accumulate operations of a forward pass, dense or without zero weights."""
 
 import dataclasses
 import math

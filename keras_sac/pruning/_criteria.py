@@ -17,8 +17,8 @@ class Criterion:
 
     A subclass must implement `scores(weight, state)`, with `keras.ops`, because it runs inside the
     compiled training step. It must also implement `get_config()` if its constructor has arguments.
-    Register the class with `keras.saving.register_keras_serializable`; otherwise
-    `keras.models.load_model` cannot load a model that was compiled with it.
+    Register the class with `keras.saving.register_keras_serializable`, so that
+    `keras.models.load_model` can load a model that was compiled with it.
 
     A criterion that learns from gradients also sets `slots` to the names of the variables that it
     needs for each kernel, and implements `observe(weight, gradient, state)`. The optimizer creates

@@ -19,8 +19,8 @@ class Pattern:
     A subclass must implement `pool(scores, kernel)`, `spread(keep, kernel)` and
     `group_size(kernel)`; the first two with `keras.ops`, because they run inside the compiled
     training step. It must also implement `get_config()` if its constructor has arguments, and may
-    implement `check(kernel)`. Register the class with `keras.saving.register_keras_serializable`;
-    otherwise `keras.models.load_model` cannot load a model that was compiled with it.
+    implement `check(kernel)`. Register the class with `keras.saving.register_keras_serializable`,
+    so that `keras.models.load_model` can load a model that was compiled with it.
 
     `kernel` describes the variable to prune. It has the attributes `path`, `shape`, `size`,
     `input_axis` and `output_axis`.

@@ -18,8 +18,8 @@ class PruningSchedule:
     A subclass must implement `__call__(step)`. Write it with `keras.ops`, because `step` may be a
     tensor of the compiled training step. If the constructor has other arguments than `begin_step`,
     `end_step` and `frequency`, the subclass must also implement `get_config()`, which returns all
-    of them. Register the class with `keras.saving.register_keras_serializable`; otherwise
-    `keras.models.load_model` cannot load a model that was compiled with it.
+    of them. Register the class with `keras.saving.register_keras_serializable`, so that
+    `keras.models.load_model` can load a model that was compiled with it.
 
     Args:
         begin_step: first step at which masks are refreshed, at least 0.

@@ -8,7 +8,15 @@ import pandas as pd
 import pytest
 from keras import layers
 
-from keras_sac import SACDense, compare, footprint, prune_to_sparsity
+from keras_sac import (
+    KernelAxes,
+    LayerKind,
+    SACDense,
+    compare,
+    footprint,
+    prune_to_sparsity,
+    register_layer,
+)
 from keras_sac._sparse_array import encoded_size
 
 
@@ -151,7 +159,9 @@ def test_compare(rng):
     assert "gzip_bytes" not in fast
     with pytest.raises(ValueError, match=r"at least one model. Received: models=\{\}"):
         compare({})
-    with pytest.raises(ValueError, match="must be a dict from names to.*Received: models=Sequential"):
+    with pytest.raises(
+        ValueError, match="must be a dict from names to.*Received: models=Sequential"
+    ):
         compare(dense)
 
 
