@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from keras_sac.pruning import NM, Block, ConstantSparsity, Filters, PolynomialDecay, Unstructured
 from keras_sac.pruning._distribution import erk_densities, masks_for
-from keras_sac.pruning._top_k import kept
+from keras_sac.pruning._top_k import keep_top_k
 from tests.marks import slow_on_jax
 from tests.pruning import reference
 from tests.pruning.reference import kernel, numpy, tensor
@@ -20,8 +20,8 @@ SPECIAL = [0.0, -0.0, 1e-45, 3e-42, 1.1754944e-38, 1e-20, 1.0, 1.0000001, 3e38, 
 SHARES = st.floats(0.0, 0.9990234375, width=32)
 
 # Sizes are fixed, so that a backend that compiles does so once.
-one_tensor = reference.quick(lambda scores, k: kept([scores], k)[0])
-three_tensors = reference.quick(lambda scores, k: kept(scores, k, [1, 3, 8]))
+one_tensor = reference.quick(lambda scores, k: keep_top_k([scores], k)[0])
+three_tensors = reference.quick(lambda scores, k: keep_top_k(scores, k, [1, 3, 8]))
 
 
 def scores_of(n):

@@ -46,8 +46,8 @@ def test_built_for_other_variables():
         ({"targets": []}, r"Received: \[\]"),
         ({"targets": 3}, "`targets` must be"),
         ({"targets": "("}, "regular expression"),
-        ({"inner_optimizer": PruningOptimizer("sgd", None)}, "cannot be inside another"),
-        ({"inner_optimizer": LossScale(PruningOptimizer("sgd", None))}, "cannot be inside another"),
+        ({"inner_optimizer": PruningOptimizer("sgd", None)}, "must not be or contain"),
+        ({"inner_optimizer": LossScale(PruningOptimizer("sgd", None))}, "must not be or contain"),
     ],
 )
 def test_bad_arguments(arguments, message):

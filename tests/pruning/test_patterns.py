@@ -152,7 +152,7 @@ def test_half_precision_is_pooled_without_overflow_or_underflow(rng, dtype, scal
 
 @pytest.mark.parametrize("shape", [(8,), (3, 3, 4, 8)])
 def test_a_block_that_does_not_fit_the_rank_is_refused(shape):
-    with pytest.raises(ValueError, match=r"block of 2 axes \(2, 2\).*'layer/kernel'.*targets="):
+    with pytest.raises(ValueError, match=r"size=\(2, 2\).*not fit.*'layer/kernel'.*targets="):
         Block((2, 2)).check(kernel(shape))
     Block((2,) * len(shape)).check(kernel(shape))
 

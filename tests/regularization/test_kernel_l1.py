@@ -247,7 +247,7 @@ def test_a_subclassed_model(tmp_path, rng):
         ({"targets": ["first", "idle"]}, "match nothing that can be penalized"),
         ({"targets": []}, r"`targets` must be.*Received: \[\]"),
         ({"targets": 1}, "`targets` must be.*Received: 1 of type int"),
-        ({}, r"L1, L2 and L1L2.*orthogonal/kernel: OrthogonalRegularizer.*not changed"),
+        ({}, r"L1, L2 or L1L2.*orthogonal/kernel: OrthogonalRegularizer.*is unchanged"),
         ({"targets": ["first", "plain"]}, "plain/kernel: a_penalty"),
     ],
 )
