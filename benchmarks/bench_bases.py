@@ -130,12 +130,12 @@ def measure(options: Options) -> dict[str, Any]:
     x, y = load(options)
     print(f"data: {x.shape[0]} x {x.shape[1]}, {len(np.unique(y))} classes", flush=True)
     truth = exact(x, y, options.rank)
-    contestants = methods(x, y, options)
+    compared = methods(x, y, options)
     slow = ("IncrementalPCA", "LDA, svd")
-    times: dict[str, list[float]] = {name: [] for name in contestants}
+    times: dict[str, list[float]] = {name: [] for name in compared}
     columns = {}
     for turn in range(max(options.repeats, options.slow_repeats)):
-        for name, run in contestants.items():
+        for name, run in compared.items():
             if turn >= (options.slow_repeats if name in slow else options.repeats):
                 continue
             start = time.perf_counter()
@@ -143,7 +143,7 @@ def measure(options: Options) -> dict[str, Any]:
             times[name].append(time.perf_counter() - start)
             print(f"  {name}: {times[name][-1]:.2f} s", flush=True)
     rows = []
-    for name in contestants:
+    for name in compared:
         kind = "LDA" if "lda" in name.lower() else "PCA"
         ours = f"keras_sac {kind.lower()}"
         seconds = statistics.median(times[name])
@@ -155,9 +155,7 @@ def measure(options: Options) -> dict[str, Any]:
                 "at most": TARGETS.get(name),
                 "cosine to exact": smallest_cosine(columns[name], truth[kind]),
                 "cosine to ours": smallest_cosine(columns[name], columns[ours]),
-                "peak MiB": peak(contestants[name])
-                if options.memory and name not in slow
-                else None,
+                "peak MiB": peak(compared[name]) if options.memory and name not in slow else None,
                 "all seconds": times[name],
             }
         )

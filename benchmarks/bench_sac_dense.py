@@ -88,7 +88,7 @@ def compiled(model: keras.Model) -> keras.Model:
     return model
 
 
-def contestants(options: Options, x: np.ndarray) -> tuple[dict[str, Any], float]:
+def compared(options: Options, x: np.ndarray) -> tuple[dict[str, Any], float]:
     """Return name -> (compiled model, inputs), and the seconds of the one-time projection."""
     basis = bases.random_orthogonal(options.features, options.rank, options.seed)
 
@@ -114,7 +114,7 @@ def measure(options: Options) -> dict[str, Any]:
     rng = np.random.default_rng(options.seed)
     x = rng.standard_normal((options.samples, options.features), dtype=np.float32)
     y = rng.integers(0, 10, options.samples)
-    models, projection_seconds = contestants(options, x)
+    models, projection_seconds = compared(options, x)
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(options.repeats):
         for name, (model, inputs) in models.items():

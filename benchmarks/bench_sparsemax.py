@@ -61,9 +61,9 @@ def measure(options: Options) -> dict[str, Any]:
         for backend in options.backends:
             result = child(backend, options)
             environments[backend] = result["environment"]
-            for classes, contestants in result["seconds"].items():
+            for classes, functions in result["seconds"].items():
                 kept = found.setdefault(backend, {}).setdefault(classes, {})
-                for name, seconds in contestants.items():
+                for name, seconds in functions.items():
                     kept[name] = kept.get(name, []) + seconds
         print(f"round {turn + 1} of {options.rounds} done", flush=True)
     return {"environments": environments, "seconds": found}
@@ -74,10 +74,10 @@ def table(found: dict[str, Any], options: Options) -> pd.DataFrame:
     rows = []
     torch = found.get("torch", {})
     for backend, by_classes in found.items():
-        for classes, contestants in by_classes.items():
+        for classes, functions in by_classes.items():
             for what in ("forward", "both"):
                 names = ("ours", "sort", "entmax15")
-                ms = {n: 1e3 * float(np.median(contestants[f"{n} {what}"])) for n in names}
+                ms = {n: 1e3 * float(np.median(functions[f"{n} {what}"])) for n in names}
                 entmax = torch.get(classes, {}).get(f"entmax {what}", [np.nan])
                 ms["entmax"] = 1e3 * float(np.median(entmax))
                 peers = [ms["sort"], *([ms["entmax"]] if backend == "torch" else [])]
