@@ -1,10 +1,10 @@
-"""PCA and LDA bases against scikit-learn: times as ratios within one run, subspaces as cosines.
+"""Compare PCA and LDA bases to scikit-learn: ratios of times in one run, cosines of subspaces.
 
     KERAS_BACKEND=torch python benchmarks/bench_bases.py
     KERAS_BACKEND=torch python benchmarks/bench_bases.py --data cifar10.npz
 
-All methods see the same float32 array and take turns, so that a slow moment of the machine falls on
-all of them. The exact subspace is that of float64 eigenvectors of the float64 covariance.
+All methods use the same float32 array, in turns, so that a slow moment of the machine affects all
+of them. The exact subspace is that of float64 eigenvectors of the float64 covariance.
 """
 
 import dataclasses
@@ -28,33 +28,33 @@ from keras_sac.analysis import environment
 from keras_sac.bases import lda, pca
 from timing import write_result
 
-# What the ratios have to reach: our time over the peer's, at most.
+# Targets: largest ratio of our time to the peer's.
 TARGETS = {"PCA, randomized": 0.5, "IncrementalPCA": 0.1, "LDA, svd": 0.2}
 SMALLEST_COSINE = 0.9999
 
 
 @dataclasses.dataclass
 class Options:
-    """What is measured."""
+    """Options of the benchmark."""
 
     samples: int = 50_000
-    """Number of samples (of a data file: at most)."""
+    """Number of samples; the maximal number for a data file."""
     features: int = 3072
-    """Number of features of the synthetic data, three times a square: colour images."""
+    """Number of features of the synthetic data: three times a square, for color images."""
     rank: int = 128
     """Columns of the PCA basis."""
     repeats: int = 5
-    """Times that the cheap methods are measured; the median counts."""
+    """Measurements of the fast methods; the result is their median."""
     slow_repeats: int = 1
-    """Times that IncrementalPCA and scikit-learn's LDA are measured."""
+    """Measurements of IncrementalPCA and of scikit-learn's LDA."""
     data: pathlib.Path | None = None
-    """An .npz with `x_train` and `y_train` (CIFAR-10) instead of the synthetic data."""
+    """An .npz file with `x_train` and `y_train` (CIFAR-10) to use instead of synthetic data."""
     seed: int = 0
     """Seed of the synthetic data and of the randomized PCA."""
     memory: bool = True
-    """Also trace the peak memory, in a pass of its own."""
+    """Whether to trace the peak memory, in a separate pass."""
     output: pathlib.Path = pathlib.Path(__file__).parent / "results" / "bench_bases.json"
-    """Where the result is written."""
+    """File for the result."""
 
 
 def load(options: Options) -> tuple[np.ndarray, np.ndarray]:
@@ -67,10 +67,12 @@ def load(options: Options) -> tuple[np.ndarray, np.ndarray]:
 
 
 def images(n: int, features: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images of ten classes whose power falls with the frequency, as that of photographs."""
+    """Return images of ten classes whose power falls with frequency, like that of photographs."""
     side = round((features / 3) ** 0.5)
     if 3 * side * side != features:
-        raise SystemExit(f"--features must be 3 times a square, for colour images; got {features}.")
+        raise SystemExit(
+            f"--features must be 3 times a square (color images). Received: --features {features}"
+        )
     rng = np.random.default_rng(seed)
     k = np.arange(side)
     amplitude = 1 / (1 + k[:, None] ** 2 + k[None, :] ** 2) ** 0.6
@@ -88,7 +90,7 @@ def images(n: int, features: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def exact(x: np.ndarray, y: np.ndarray, rank: int) -> dict[str, np.ndarray]:
-    """Return the PCA and LDA subspaces by their definitions, in double precision."""
+    """Return the PCA and LDA subspaces from their definitions, in double precision."""
     n, width = x.shape
     mean = x.mean(axis=0, dtype=np.float64)
     cov = np.zeros((width, width))
@@ -109,7 +111,7 @@ def smallest_cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def methods(x: np.ndarray, y: np.ndarray, options: Options) -> dict[str, Callable[[], np.ndarray]]:
-    """Return what is compared: name -> a function that gives the columns of a subspace."""
+    """Return name -> function that computes the columns of a subspace."""
     k, seed = options.rank, options.seed
     n_directions = len(np.unique(y)) - 1
     return {
@@ -128,12 +130,12 @@ def measure(options: Options) -> dict[str, Any]:
     x, y = load(options)
     print(f"data: {x.shape[0]} x {x.shape[1]}, {len(np.unique(y))} classes", flush=True)
     truth = exact(x, y, options.rank)
-    contestants = methods(x, y, options)
+    compared = methods(x, y, options)
     slow = ("IncrementalPCA", "LDA, svd")
-    times: dict[str, list[float]] = {name: [] for name in contestants}
+    times: dict[str, list[float]] = {name: [] for name in compared}
     columns = {}
     for turn in range(max(options.repeats, options.slow_repeats)):
-        for name, run in contestants.items():
+        for name, run in compared.items():
             if turn >= (options.slow_repeats if name in slow else options.repeats):
                 continue
             start = time.perf_counter()
@@ -141,7 +143,7 @@ def measure(options: Options) -> dict[str, Any]:
             times[name].append(time.perf_counter() - start)
             print(f"  {name}: {times[name][-1]:.2f} s", flush=True)
     rows = []
-    for name in contestants:
+    for name in compared:
         kind = "LDA" if "lda" in name.lower() else "PCA"
         ours = f"keras_sac {kind.lower()}"
         seconds = statistics.median(times[name])
@@ -153,9 +155,7 @@ def measure(options: Options) -> dict[str, Any]:
                 "at most": TARGETS.get(name),
                 "cosine to exact": smallest_cosine(columns[name], truth[kind]),
                 "cosine to ours": smallest_cosine(columns[name], columns[ours]),
-                "peak MiB": peak(contestants[name])
-                if options.memory and name not in slow
-                else None,
+                "peak MiB": peak(compared[name]) if options.memory and name not in slow else None,
                 "all seconds": times[name],
             }
         )
@@ -163,7 +163,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def peak(run: Callable[[], Any]) -> float:
-    """Return the largest memory that `run` held on top of its data, in MiB."""
+    """Return the peak memory of `run` beyond its data, in MiB."""
     tracemalloc.start()
     run()
     _, top = tracemalloc.get_traced_memory()
@@ -172,7 +172,7 @@ def peak(run: Callable[[], Any]) -> float:
 
 
 def verdicts(rows: list[dict[str, Any]]) -> dict[str, bool]:
-    """Return which of the targets were reached."""
+    """Return which targets were reached."""
     reached = {
         f"time over {row['method']} <= {row['at most']}": row["ours / this"] <= row["at most"]
         for row in rows
@@ -186,7 +186,7 @@ def verdicts(rows: list[dict[str, Any]]) -> dict[str, bool]:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
+    """Return the environment of the measurement."""
     pools = threadpoolctl.threadpool_info()
     names = [f"{pool['internal_api']} {pool.get('version') or ''}".strip() for pool in pools]
     threads = [pool["num_threads"] for pool in pools]

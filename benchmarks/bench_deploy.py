@@ -1,15 +1,15 @@
-"""Inference of a pruned MLP by `to_sparse_runtime`, and of one with subspace layers, against dense.
+"""Compare a pruned MLP in `to_sparse_runtime`, and an MLP with SAC layers, to the dense MLP.
 
     python benchmarks/bench_deploy.py
 
-The MLP is 4096-4096-4096-10, with random weights pruned by magnitude. Each backend is measured in a
-process of its own, in `rounds` that take turns; within a process the models take turns too, as
-`model.predict_on_batch` runs them, by two clocks: `alternating`, a call after one of the other
-model, which has left the caches full of its own weights; and `alone`, the last of three calls in a
-row, as a model runs that has the machine for itself. Each round decides anew which layers run
-sparse, for each sparsity and batch size; where it decides for none, the two models are equal and so
-are their times, but for the noise that the table allows for. In the other MLP the first two layers
-are `SACDense` with a rank of an eighth of the width.
+The MLP is 4096-4096-4096-10, with random weights pruned by magnitude. Each backend is measured in
+its own process, in alternating rounds. Within a process the models alternate too, run by
+`model.predict_on_batch`, with two clocks: `alternating` measures a call after a call of the other
+model, which has filled the caches with its own weights; `alone` measures the last of three calls in
+a row, like a model that has the machine for itself. Each round decides again which layers run
+sparse, for each sparsity and batch size. If it chooses none, the two models are equal, and so are
+their times except for noise, which the table allows for. In the other MLP the first two layers are
+`SACDense` with a rank of an eighth of the width.
 """
 
 import dataclasses
@@ -23,43 +23,43 @@ import tyro
 from timing import run_child, write_result
 
 HERE = pathlib.Path(__file__).parent
-# How many times as fast as dense it must be: at a sparsity, at all others, and with SAC layers.
+# Targets for the speedup over dense: by sparsity, at all other sparsities, and with SAC layers.
 PROMISED = {0.9: 1.5, 0.95: 3.0}
 NEVER_SLOWER = 1.0
 PROMISED_SAC = 2.0
-# Two equal models differ by so much here.
+# Measured difference between two equal models.
 NOISE = 0.05
 
 
 @dataclasses.dataclass
 class Options:
-    """What is measured."""
+    """Options of the benchmark."""
 
     width: int = 4096
     """Width of the input and of the two hidden layers."""
     sparsities: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95, 0.98)
-    """Shares of zeros in each kernel, ascending."""
+    """Fractions of zeros in each kernel, ascending."""
     batch_sizes: tuple[int, ...] = (1, 64)
-    """Samples of a batch."""
+    """Samples per batch."""
     repeats: int = 100
-    """Counted calls of each model in a round, at most."""
+    """Maximal number of measured calls of each model per round."""
     seconds: float = 3.0
-    """A round of one comparison by one clock ends after this time, but not before five turns."""
+    """Time limit of one comparison with one clock per round; at least five turns are made."""
     rounds: int = 3
     """Rounds over all backends."""
     seed: int = 0
     """Seed of weights and inputs."""
     backends: tuple[str, ...] = ("torch", "tensorflow", "jax")
-    """Which backends are measured."""
+    """Backends to measure."""
     omp_wait_policy: str | None = None
-    """How torch's threads wait for work, whatever the environment says: by default as torch lets
-    them. Told to sleep (PASSIVE), they wake up late for a product of one row."""
+    """OMP_WAIT_POLICY of the child processes, whatever the environment says; by default not set.
+    With PASSIVE, torch's threads sleep between products and wake up late for one row."""
     output: pathlib.Path = HERE / "results" / "bench_deploy.json"
-    """Where the result is written."""
+    """File for the result."""
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Return all single times and decisions, by backend and comparison."""
+    """Return all measured times and decisions by backend and comparison."""
     found: dict[str, Any] = {}
     environments = {}
     arguments = {**dataclasses.asdict(options), "output": None}
@@ -82,7 +82,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def table(comparisons: dict[str, Any]) -> pd.DataFrame:
-    """Return medians in milliseconds, and how many times as fast as dense each model is."""
+    """Return medians in milliseconds, and the speedup of each model over dense."""
     rows = []
     for backend, measured in comparisons.items():
         for each in measured:

@@ -1,17 +1,16 @@
-"""Which exported formats are smaller when a model is pruned, and which are faster: the truth table.
+"""Measure which exported formats become smaller or faster when a model is pruned.
 
     KERAS_BACKEND=torch python benchmarks/bench_formats.py
 
-An MLP, the same pruned, and the same with subspace layers are exported to every format. Each file
-is measured as it lies, compressed by gzip -9, and in the engines that read it, the three models
-taking turns. The weights are random: times do not depend on what was learned. The table
-in words is written beside the result, and is part of `docs/deployment.md`.
+An MLP, the same MLP pruned, and the same MLP with SAC layers are exported to every format. For each
+file, its size, its size compressed by `gzip -9`, and its latency in the engines that read it are
+measured; the three models alternate. The weights are random, because times do not depend on what
+was learned. The table in words is written beside the result, and is part of `docs/deployment.md`.
 """
 
 import dataclasses
 import gzip
 import itertools
-import os
 import pathlib
 import tempfile
 from typing import Any
@@ -22,9 +21,9 @@ import pandas as pd
 import tyro
 
 import keras_sac
-from keras_sac._run._engines import READERS
+from keras_sac._run import engines
 from keras_sac.analysis import environment
-from timing import write_result
+from timing import write_result, write_text
 
 HERE = pathlib.Path(__file__).parent
 FILES = {
@@ -34,34 +33,34 @@ FILES = {
     "litert": "model.tflite",
     "torch": "model.pt2",
 }
-# A difference below this share of the time is none.
+# Relative differences of times below this are noise.
 SAME = 0.1
 
 
 @dataclasses.dataclass
 class Options:
-    """What is measured."""
+    """Options of the benchmark."""
 
     width: int = 2048
     """Units of the two hidden layers, and width of the inputs."""
     sparsity: float = 0.9
-    """Share of zeros in the kernels of the pruned model."""
+    """Fraction of zeros in the kernels of the pruned model."""
     rank: int = 256
-    """Of the subspace layers."""
+    """Rank of the SAC layers."""
     batch_sizes: tuple[int, ...] = (1, 64)
-    """Samples of a batch."""
+    """Samples per batch."""
     rounds: int = 5
-    """The three models take so many turns in each engine."""
+    """Turns of each of the three models in each engine."""
     seconds: float = 0.5
-    """Of a turn at one batch size."""
+    """Time limit of a turn at one batch size."""
     seed: int = 0
-    """Of the weights and inputs."""
+    """Seed of weights and inputs."""
     output: pathlib.Path = HERE / "results" / "bench_formats.json"
-    """Where the result is written; the table beside it."""
+    """File for the result; the table is written beside it."""
 
 
 def models(options: Options) -> dict[str, keras.Model]:
-    """Return the dense model, the pruned one, and the one with subspace layers."""
+    """Return the dense model, the pruned model, and the model with SAC layers."""
     keras.utils.set_random_seed(options.seed)
     layers, n = keras.layers, options.width
 
@@ -72,7 +71,7 @@ def models(options: Options) -> dict[str, keras.Model]:
     pruned = stack(lambda: layers.Dense(n, activation="relu"))
     pruned.set_weights(dense.get_weights())
     keras_sac.prune_to_sparsity(pruned, options.sparsity)
-    # Of a basis each: some formats keep equal arrays once.
+    # A different basis in each layer: some formats store equal arrays only once.
     seeds = itertools.count(options.seed)
     subspace = stack(
         lambda: keras_sac.SACDense(
@@ -83,18 +82,18 @@ def models(options: Options) -> dict[str, keras.Model]:
 
 
 def bytes_of(path: pathlib.Path) -> dict[str, int]:
-    """Return the bytes of a file or folder with what belongs to it, as it lies and by gzip -9."""
+    """Return the bytes of a file or folder and the files beside it, and their bytes by gzip -9."""
     inside = path.rglob("*") if path.is_dir() else path.parent.glob(f"{path.stem}.*")
     contents = [each.read_bytes() for each in sorted(inside) if each.is_file()]
     packed = gzip.compress(b"".join(contents), compresslevel=9)
     return {"bytes": sum(map(len, contents)), "gzip_bytes": len(packed)}
 
 
-def times(contestants: dict[str, Any], x: np.ndarray, options: Options, engine: str) -> Any:
-    """Return the medians of the turns, by batch size and contestant, in milliseconds."""
+def times(models: dict[str, Any], x: np.ndarray, options: Options, engine: str) -> Any:
+    """Return the medians of the turns in milliseconds, by batch size and model."""
     found: dict[int, dict[str, list[float]]] = {n: {} for n in options.batch_sizes}
     for _ in range(options.rounds):
-        for name, model in contestants.items():
+        for name, model in models.items():
             table = keras_sac.latency(
                 model, x, batch_sizes=options.batch_sizes, engine=engine, seconds=options.seconds
             )
@@ -104,7 +103,7 @@ def times(contestants: dict[str, Any], x: np.ndarray, options: Options, engine: 
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Return bytes and times of every format and engine."""
+    """Return the bytes and times of every format and engine."""
     made = models(options)
     rng = np.random.default_rng(options.seed)
     x = rng.normal(size=(max(options.batch_sizes), options.width)).astype("float32")
@@ -129,9 +128,9 @@ def measure(options: Options) -> dict[str, Any]:
             for kind, model in made.items():
                 target = folder / kind / form / file
                 target.parent.mkdir()
-                paths[kind] = keras_sac.export(model, target, form, sample=x, verbose=False)
+                paths[kind] = keras_sac.export(model, target, form, sample=x, verbose=0)
                 sizes.setdefault(form, {})[kind] = bytes_of(target)
-            for engine in READERS[pathlib.Path(file).suffix]:
+            for engine in engines.READERS[pathlib.Path(file).suffix]:
                 milliseconds[form, engine] = times(paths, x, options, engine)
             print(f"{form} done", flush=True)
     return {
@@ -145,7 +144,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any], options: Options) -> pd.DataFrame:
-    """Return the shares of the dense model, and what they mean."""
+    """Return bytes and times relative to the dense model."""
     rows = []
     for entry in result["milliseconds"]:
         row: dict[str, Any] = {"format": entry["format"], "engine": entry["engine"]}
@@ -157,8 +156,7 @@ def table(result: dict[str, Any], options: Options) -> pd.DataFrame:
             medians = {name: np.median(turns) for name, turns in entry["times"][n].items()}
             row[f"dense ms, {n}"] = medians["dense"]
             for kind in ("pruned", "subspace"):
-                share = medians.get(kind, np.nan) / medians["dense"]
-                row[f"time {kind}, {n}"] = share
+                row[f"time {kind}, {n}"] = medians.get(kind, np.nan) / medians["dense"]
         rows.append(row)
     size = result["bytes"]["save_sparse"]
     rows.append(
@@ -174,17 +172,17 @@ def table(result: dict[str, Any], options: Options) -> pd.DataFrame:
 
 
 def verdicts(shown: pd.DataFrame, options: Options) -> pd.DataFrame:
-    """Return the table in words: smaller or not, faster or not, for a pruned model."""
+    """Return the table in words: relative size, and faster or not."""
 
-    def speed(share: float) -> str:
-        if np.isnan(share):
+    def speed(ratio: float) -> str:
+        if np.isnan(ratio):
             return "–"
-        if share > 1 - SAME:
-            return "no" if share < 1 + SAME else f"slower, {share:.2f}"
-        return f"{1 / share:.1f} times"
+        if ratio > 1 - SAME:
+            return "no" if ratio < 1 + SAME else f"slower, {ratio:.2f}"
+        return f"{1 / ratio:.1f} times"
 
-    def size(share: float) -> str:
-        return "–" if np.isnan(share) else f"{share:.2f}"
+    def size(ratio: float) -> str:
+        return "–" if np.isnan(ratio) else f"{ratio:.2f}"
 
     kept: dict[str, Any] = {
         "format": shown["format"],
@@ -210,9 +208,7 @@ def main() -> None:
     print(words)
     facts = {"options": {**dataclasses.asdict(options), "output": None}}
     write_result(options.output, {**facts, "environment": environment(), **result})
-    partial = options.output.with_suffix(".partial")
-    partial.write_text(words + "\n")
-    os.replace(partial, options.output.with_suffix(".md"))
+    write_text(options.output.with_suffix(".md"), words + "\n")
 
 
 if __name__ == "__main__":

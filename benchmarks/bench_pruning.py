@@ -1,13 +1,13 @@
-"""Pruning against not pruning, and against tfmot: one mask refresh, and epochs of training.
+"""Compare pruning to training without pruning and to tfmot: mask refreshes and epochs.
 
     python benchmarks/bench_pruning.py
 
-Each backend, and tfmot on tf_keras, is measured in a process of its own, in `rounds` that take
-turns, so that a slow moment of the machine falls on all of them. Epochs with and without pruning
-take turns within the process; the second epoch of each `fit` counts. `--backends` narrows it.
+Each backend, and tfmot on tf_keras, is measured in its own process, in alternating rounds, so that
+a slow moment of the machine affects all of them. Within a process, epochs with and without pruning
+alternate; the second epoch of each `fit` is measured. `--backends` selects backends.
 
-The overhead of pruning compares the fastest epoch with the fastest: what else the machine does only
-adds to a time, and often more than the pruning does. The median over the turns stands beside it.
+The overhead of pruning compares the fastest epochs, because other work on the machine only adds to
+a time, and often more than pruning does. The table also has the median over the turns.
 """
 
 import dataclasses
@@ -21,44 +21,45 @@ import tyro
 from timing import run_child, write_result
 
 HERE = pathlib.Path(__file__).parent
-# What one refresh may take at most, of tfmot's on TensorFlow; of ours on TensorFlow elsewhere.
+# Targets for the time of one refresh: largest fraction of tfmot's time on TensorFlow, and of our
+# time on TensorFlow for the other backends.
 REFRESH_OF_TFMOT = 0.2
 REFRESH_OF_TENSORFLOW = 2.0
-# How much slower an epoch with pruning may be.
+# Targets: how much slower an epoch with pruning may be.
 OVERHEAD = {"mlp": 0.08, "cnn": 0.05}
 MEMORY = 0.25
 
 
 @dataclasses.dataclass
 class Options:
-    """What is measured."""
+    """Options of the benchmark."""
 
     kernel: tuple[int, int] = (3072, 512)
     """Shape of the kernel whose mask is refreshed."""
     repeats: int = 11
-    """Refreshes measured in a round."""
+    """Measured refreshes per round."""
     samples: int = 25_600
-    """Samples of an epoch of the MLP 3072-512-10; the CNN has a quarter of them."""
+    """Samples per epoch of the MLP 3072-512-10; the CNN has a quarter of them."""
     batch_size: int = 256
-    """Samples a step of the MLP; the CNN has 64."""
+    """Samples per step of the MLP; the CNN has 64."""
     frequency: int = 100
-    """Steps between two refreshes."""
+    """Steps between two refreshes of the masks."""
     sparsity: float = 0.8
-    """Share of zeros."""
+    """Fraction of zeros."""
     turns: int = 6
-    """Epochs of each model in a round."""
+    """Epochs of each model per round."""
     rounds: int = 2
     """Rounds over all backends."""
     seed: int = 0
     """Seed of data and weights."""
     backends: tuple[str, ...] = ("tensorflow", "torch", "jax")
-    """Which backends are measured besides tfmot."""
+    """Backends to measure besides tfmot."""
     output: pathlib.Path = HERE / "results" / "bench_pruning.json"
-    """Where the result is written."""
+    """File for the result."""
 
 
 def child(engine: str, what: str, options: Options) -> dict[str, Any]:
-    """Measure one thing in a process of its own."""
+    """Measure one part on one engine in another process."""
     cnn = what == "cnn"
     arguments = {
         **dataclasses.asdict(options),
@@ -74,7 +75,7 @@ def child(engine: str, what: str, options: Options) -> dict[str, Any]:
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Return all single times, by engine and by what was measured."""
+    """Return all measured times by engine and part."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     environments = {}
     for turn in range(options.rounds):

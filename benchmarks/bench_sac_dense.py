@@ -1,11 +1,11 @@
-"""One epoch of 3072 -> 512 -> 10: `SACDense` against `Dense` and against forming the kernel.
+"""Compare an epoch with `SACDense` to one with `Dense` and to forming the kernel (3072-512-10).
 
     KERAS_BACKEND=torch python benchmarks/bench_sac_dense.py
 
-All networks are trained by `fit` on the same float32 array and take turns, so that a slow moment of
-the machine falls on all of them. A turn is a `fit` of two epochs of which the second is measured:
-the first pays for compilation, and on TensorFlow for a copy of the array into a tensor at every
-call of `fit`. The figure is the median time of an epoch over that of `Dense` in the same turn.
+All networks are trained by `fit` on the same float32 array, in turns, so that a slow moment of the
+machine affects all of them. A turn is a `fit` of two epochs, of which the second is measured: the
+first pays for compilation, and on TensorFlow for copying the array into a tensor. The result is the
+median, over all turns, of the time of an epoch divided by that of `Dense` in the same turn.
 """
 
 import dataclasses
@@ -18,12 +18,13 @@ import numpy as np
 import pandas as pd
 import tyro
 from keras import ops
+from second_epoch import second_epoch
 
 from keras_sac import SACDense, bases, precompute_projection
 from keras_sac.analysis import environment
-from timing import second_epoch, write_result
+from timing import write_result
 
-# The share of a Dense epoch that ours may take at most.
+# Targets: largest fraction of the time of an epoch with `Dense`.
 TARGETS = {
     "factored": {"torch": 0.6, "tensorflow": 0.6, "jax": 0.45},
     "precomputed projection": {"torch": 0.25, "tensorflow": 0.25, "jax": 0.25},
@@ -32,10 +33,10 @@ TARGETS = {
 
 @dataclasses.dataclass
 class Options:
-    """What is measured."""
+    """Options of the benchmark."""
 
     samples: int = 50_000
-    """Number of samples of an epoch."""
+    """Samples per epoch."""
     features: int = 3072
     """Width of the input."""
     units: int = 512
@@ -43,17 +44,17 @@ class Options:
     rank: int = 128
     """Columns of the basis."""
     batch_size: int = 256
-    """Samples a step."""
+    """Samples per step."""
     repeats: int = 7
-    """Measured epochs of each network; the median counts."""
+    """Measured epochs of each network; the result is their median."""
     seed: int = 0
     """Seed of data and weights."""
     output: pathlib.Path | None = None
-    """Where the result is written; by default benchmarks/results/bench_sac_dense-<backend>.json."""
+    """File for the result. Defaults to benchmarks/results/bench_sac_dense-<backend>.json."""
 
 
 class FormedKernel(keras.layers.Layer):
-    """The peer that multiplies basis and learner in every step, as published SAC layers do."""
+    """Peer layer that multiplies basis and learner in every step, like published SAC layers."""
 
     def __init__(self, units: int, basis: np.ndarray, activation: str):
         super().__init__()
@@ -70,25 +71,25 @@ class FormedKernel(keras.layers.Layer):
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros")
 
     def call(self, inputs: Any) -> Any:
-        """Multiply by the kernel formed in this step."""
+        """Form the kernel and multiply by it."""
         kernel = ops.matmul(self.basis, self.learner)
         return self.activation(ops.add(ops.matmul(inputs, kernel), self.bias))
 
 
 def network(features: int, first: keras.layers.Layer) -> keras.Model:
-    """Return the network whose first layer is measured."""
+    """Return the network with the measured layer as the first one."""
     return keras.Sequential([keras.Input((features,)), first, keras.layers.Dense(10)])
 
 
 def compiled(model: keras.Model) -> keras.Model:
-    """Compile as the experiment does."""
+    """Compile the model with the loss and optimizer of the experiment."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
     return model
 
 
-def contestants(options: Options, x: np.ndarray) -> tuple[dict[str, Any], float]:
-    """Return name -> (compiled model, its inputs), and the seconds of the one-time projection."""
+def compared(options: Options, x: np.ndarray) -> tuple[dict[str, Any], float]:
+    """Return name -> (compiled model, inputs), and the seconds of the one-time projection."""
     basis = bases.random_orthogonal(options.features, options.rank, options.seed)
 
     def sac() -> keras.Model:
@@ -108,16 +109,16 @@ def contestants(options: Options, x: np.ndarray) -> tuple[dict[str, Any], float]
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Return the seconds an epoch of every network, and the ratios to `Dense`."""
+    """Return the seconds per epoch of every network, and the ratios to `Dense`."""
     keras.utils.set_random_seed(options.seed)
     rng = np.random.default_rng(options.seed)
     x = rng.standard_normal((options.samples, options.features), dtype=np.float32)
     y = rng.integers(0, 10, options.samples)
-    models, projection_seconds = contestants(options, x)
+    models, projection_seconds = compared(options, x)
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(options.repeats):
         for name, (model, inputs) in models.items():
-            seconds[name].append(second_epoch(model, inputs, y, options.batch_size))
+            seconds[name].append(second_epoch(keras, model, inputs, y, options.batch_size))
         print(f"turn {turn + 1} of {options.repeats} done", flush=True)
     dense = np.array(seconds["Dense"])
     backend = keras.backend.backend()

@@ -1,12 +1,12 @@
-"""The sparse file against what gzip makes of Keras' own files, and against the entropy bound.
+"""Compare the size of the sparse file to Keras' own files under gzip, and to the entropy bound.
 
     KERAS_BACKEND=torch python benchmarks/bench_size.py --data-dir data
 
-Two networks are trained, pruned to each sparsity, and trained on with their zeros kept; then the
-plain model, without its optimizer, is written in each way. On MNIST where a folder with `mnist.npz`
-is given, otherwise on the digits of scikit-learn, enlarged. The bound is `n H(s) + 32 nnz` bits a
-kernel and 32 bits for every other number. A SavedModel by Keras holds every weight twice, further
-apart than gzip looks back, so `.keras` is the smaller of the two peers.
+Two networks are trained, pruned to each sparsity, and fine-tuned with their zeros kept. Then the
+model is written in each format, without its optimizer. The data is MNIST if a folder with
+`mnist.npz` is given, otherwise scikit-learn's digits, enlarged. The bound is `n H(s) + 32 nnz` bits
+per kernel and 32 bits for every other parameter. A SavedModel written by Keras holds every weight
+twice, further apart than the window of gzip, so `.keras` is the smaller of the two peers.
 """
 
 import dataclasses
@@ -35,31 +35,31 @@ from keras_sac.analysis import environment
 from timing import write_result
 
 HERE = pathlib.Path(__file__).parent
-# What the sparse file may take at most of the bound.
+# Target: largest ratio of the sparse file to the bound.
 OF_BOUND = 1.05
 _SIDE = 28
 
 
 @dataclasses.dataclass
 class Options:
-    """What is measured."""
+    """Options of the benchmark."""
 
     data_dir: pathlib.Path | None = None
-    """Folder with `mnist.npz`; by default the digits of scikit-learn are learned."""
+    """Folder with `mnist.npz`. Defaults to scikit-learn's digits."""
     models: tuple[str, ...] = ("mlp", "convnet")
-    """Networks."""
+    """Networks to measure."""
     sparsities: tuple[float, ...] = (0.8, 0.9, 0.95)
-    """Shares of the kernels that become zero."""
+    """Fractions of zeros in the kernels."""
     epochs: int = 2
-    """Epochs before pruning; one more follows it."""
+    """Epochs before pruning; one epoch follows it."""
     seed: int = 0
-    """Seed of the weights and the order of the samples."""
+    """Seed of the weights and of the order of samples."""
     output: pathlib.Path = HERE / "results" / "bench_size.json"
-    """Where the result is written."""
+    """File for the result."""
 
 
 def data(folder: pathlib.Path | None) -> tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the name of the data set, and images in [0, 1] with labels to learn and to test."""
+    """Return the name of the data set, and images in [0, 1] with labels for training and test."""
     if folder is not None:
         with np.load(folder / "mnist.npz") as arrays:
             x_train, y_train, x_test, y_test = (
@@ -87,7 +87,7 @@ def data(folder: pathlib.Path | None) -> tuple[str, np.ndarray, np.ndarray, np.n
 
 
 def network(name: str) -> keras.Model:
-    """Return a network of 784 inputs and 10 outputs, not trained."""
+    """Return an untrained network with 784 inputs and 10 outputs."""
     layers = keras.layers
     stacks = {
         "mlp": [
@@ -117,9 +117,9 @@ def fit(model: keras.Model, optimizer: Any, x: np.ndarray, y: np.ndarray, epochs
 
 
 def saved_model(model: keras.Model) -> bytes:
-    """Return the tar archive of the SavedModel of a model."""
+    """Return the SavedModel of a model as a tar archive."""
     with tempfile.TemporaryDirectory() as folder:
-        written = export(model, pathlib.Path(folder, "model"), verify=False, verbose=False)
+        written = export(model, pathlib.Path(folder, "model"), verify=False, verbose=0)
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
             archive.add(written, arcname="model")
@@ -127,11 +127,11 @@ def saved_model(model: keras.Model) -> bytes:
 
 
 def measure(model: keras.Model, x: np.ndarray) -> dict[str, Any]:
-    """Return the bytes that a model takes when it is written in each way."""
+    """Return the bytes of a model in each format."""
     with tempfile.TemporaryDirectory() as folder:
         whole, sparse = pathlib.Path(folder, "m.keras"), pathlib.Path(folder, "m.sparse")
         model.save(whole)
-        # Once more without the optimizer, which the peers would write too.
+        # Without the optimizer, which the peers would save too.
         plain = keras.saving.load_model(whole, compile=False)
         plain.save(whole)
         start = time.perf_counter()

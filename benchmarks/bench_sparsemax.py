@@ -1,11 +1,11 @@
-"""Sparsemax against the `entmax` package, and against a sort on each backend.
+"""Compare sparsemax to the `entmax` package, and to sorting on each backend.
 
     python benchmarks/bench_sparsemax.py
 
-Each backend is measured in a process of its own, in `rounds` that take turns; within a process the
-contestants take turns too. `forward` is the function alone, `both` the function and its gradient,
-compiled as `fit` would compile it. The peers of a backend are the textbook's sort on it and, on
-torch, `entmax`; the figures of `entmax` stand beside those of the other backends too.
+Each backend is measured in its own process, in alternating rounds; within a process the functions
+alternate too. `forward` is the function alone, `both` the function and its gradient, compiled as in
+`fit`. The peers of a backend are the textbook algorithm, which sorts, and on torch also `entmax`.
+The table shows the times of `entmax` beside those of the other backends too.
 """
 
 import dataclasses
@@ -19,68 +19,69 @@ import tyro
 from timing import run_child, write_result
 
 HERE = pathlib.Path(__file__).parent
-# What ours may take at most of the peer's time; at the most classes, of entmax's on torch.
+# Targets: largest fraction of the faster peer's time; for the most classes on torch, of the time of
+# `entmax`.
 OF_PEER = 1.0
 OF_ENTMAX = 0.5
 
 
 @dataclasses.dataclass
 class Options:
-    """What is measured."""
+    """Options of the benchmark."""
 
     classes: tuple[int, ...] = (10, 1_000, 50_000)
-    """Extents of the axis of the classes."""
+    """Numbers of classes."""
     rows: int = 128
     """Rows of logits, drawn from the normal distribution."""
     repeats: int = 100
-    """Calls of each contestant in a round, at most."""
+    """Maximal number of calls of each function per round."""
     seconds: float = 12.0
-    """A round of one extent ends after this time, but not before five calls of each."""
+    """Time limit of a round for one number of classes; at least five calls of each are made."""
     rounds: int = 3
     """Rounds over all backends."""
     seed: int = 0
     """Seed of the logits."""
     backends: tuple[str, ...] = ("torch", "tensorflow", "jax")
-    """Which backends are measured."""
+    """Backends to measure."""
     output: pathlib.Path = HERE / "results" / "bench_sparsemax.json"
-    """Where the result is written."""
+    """File for the result."""
 
 
 def child(backend: str, options: Options) -> dict[str, Any]:
-    """Measure one backend in a process of its own."""
+    """Measure one backend in another process."""
     arguments = {**dataclasses.asdict(options), "output": None}
     return run_child(HERE / "sparsemax_child.py", arguments, KERAS_BACKEND=backend)
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Return all single times, by backend, classes and contestant."""
+    """Return all measured times by backend, number of classes and function."""
     found: dict[str, Any] = {}
     environments = {}
     for turn in range(options.rounds):
         for backend in options.backends:
             result = child(backend, options)
             environments[backend] = result["environment"]
-            for classes, contestants in result["seconds"].items():
+            for classes, functions in result["seconds"].items():
                 kept = found.setdefault(backend, {}).setdefault(classes, {})
-                for name, seconds in contestants.items():
+                for name, seconds in functions.items():
                     kept[name] = kept.get(name, []) + seconds
         print(f"round {turn + 1} of {options.rounds} done", flush=True)
     return {"environments": environments, "seconds": found}
 
 
 def table(found: dict[str, Any], options: Options) -> pd.DataFrame:
-    """Return medians in milliseconds, and ours as a share of the peers'."""
+    """Return medians in milliseconds, and our time as a fraction of the peers'."""
     rows = []
     torch = found.get("torch", {})
     for backend, by_classes in found.items():
-        for classes, contestants in by_classes.items():
+        for classes, functions in by_classes.items():
             for what in ("forward", "both"):
                 names = ("ours", "sort", "entmax15")
-                ms = {n: 1e3 * float(np.median(contestants[f"{n} {what}"])) for n in names}
+                ms = {n: 1e3 * float(np.median(functions[f"{n} {what}"])) for n in names}
                 entmax = torch.get(classes, {}).get(f"entmax {what}", [np.nan])
                 ms["entmax"] = 1e3 * float(np.median(entmax))
                 peers = [ms["sort"], *([ms["entmax"]] if backend == "torch" else [])]
-                share = ms["ours"] / min(peers)
+                ratio = ms["ours"] / min(peers)
                 most = backend == "torch" and int(classes) == max(options.classes)
                 of_entmax = ms["ours"] / ms["entmax"]
                 rows.append(
@@ -91,9 +92,9 @@ def table(found: dict[str, Any], options: Options) -> pd.DataFrame:
                         "ours ms": ms["ours"],
                         "sort ms": ms["sort"],
                         "entmax (torch) ms": ms["entmax"],
-                        "of the faster peer": share,
+                        "of the faster peer": ratio,
                         "of entmax": of_entmax,
-                        "met": bool(share <= OF_PEER and (not most or of_entmax <= OF_ENTMAX)),
+                        "met": bool(ratio <= OF_PEER and (not most or of_entmax <= OF_ENTMAX)),
                         "our entmax15 ms": ms["entmax15"],
                     }
                 )

@@ -1,7 +1,5 @@
-"""The part of `bench_deploy.py` that measures one backend; a child process."""
+"""Child process of `bench_deploy.py`: measure one backend."""
 
-import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,19 +7,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sac import SACDense, bases, prune_to_sparsity
-from keras_sac._run._clock import times_in_turns
+from keras_sac import SACDense, bases, prune_to_sparsity, to_sparse_runtime
+from keras_sac._run import IN_A_ROW, times_in_turns
 from keras_sac.analysis import environment
-from keras_sac.sparse_runtime._sparse_runtime import IN_A_ROW, to_sparse_runtime
 
 CLASSES = 10
-# Calls in a row of which the last counts: after the other model, and with the caches for itself.
+# Calls in a row of which the last is measured: with the caches of the other model, or its own.
 CLOCKS = {"alternating": 1, "alone": IN_A_ROW}
 
 
-def main() -> None:
-    """Read the options as JSON from the command line, print the figures as JSON."""
-    options = json.loads(sys.argv[1])
+def main(options: dict[str, Any]) -> dict[str, Any]:
+    """Measure all models at each sparsity and batch size, and return times and decisions."""
     keras.utils.set_random_seed(options["seed"])
     rng = np.random.default_rng(options["seed"])
     width = options["width"]
@@ -56,19 +52,15 @@ def main() -> None:
     for size in batches:
         compare(f"SAC, rank {rank}", None, size, sac, "SAC")
     for sparsity in options["sparsities"]:
-        # The weights that are left at more zeros are among those left at fewer.
+        # Magnitude pruning is nested: a higher sparsity keeps a subset of the weights.
         prune_to_sparsity(model, sparsity)
         for size, x in batches.items():
             runtime, report = to_sparse_runtime(model, x)
             compare("pruned", sparsity, size, runtime, report.attrs["total"]["runs_as"])
-    print("RESULT " + json.dumps({"environment": environment(), "comparisons": comparisons}))
+    return {"environment": environment(), "comparisons": comparisons}
 
 
 def mlp(width: int, hidden: Callable[..., keras.layers.Layer]) -> keras.Model:
     """Return an MLP with two hidden layers."""
     stack: list[Any] = [keras.Input((width,)), *(hidden(activation="relu") for _ in range(2))]
     return keras.Sequential([*stack, keras.layers.Dense(CLASSES)])
-
-
-if __name__ == "__main__":
-    main()

@@ -1,33 +1,30 @@
-"""The part of `bench_pruning.py` that measures keras_sac on one backend; a child process."""
+"""Child process of `bench_pruning.py`: measure keras_sac on one backend."""
 
-import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 from pruning_problem import data, kernel, network, repeated
+from second_epoch import second_epoch
 
 from keras_sac.analysis import environment
 from keras_sac.pruning import ConstantSparsity, PruningOptimizer
-from timing import second_epoch
 
 
-def main() -> None:
-    """Read the options as JSON from the command line, print the figures as JSON."""
-    options = json.loads(sys.argv[1])
+def main(options: dict[str, Any]) -> dict[str, Any]:
+    """Measure one refresh or the epochs of one network, and return the times."""
     keras.utils.set_random_seed(options["seed"])
     result: dict[str, Any] = {"environment": environment()}
     if options["what"] == "refresh":
         result["seconds"] = refresh(options)
     else:
         result["dense"], result["pruned"], result["memory"] = training(options)
-    print("RESULT " + json.dumps(result))
+    return result
 
 
 def refresh(options: dict[str, Any]) -> list[float]:
-    """Return the seconds of each refresh of one mask, by the code that runs inside a step."""
+    """Return the seconds of each refresh of one mask, with the code that runs within a step."""
     layer = keras.layers.Dense(options["kernel"][1])
     layer.build((None, options["kernel"][0]))
     layer.kernel.assign(kernel(options))
@@ -60,7 +57,7 @@ def compiled(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def training(options: dict[str, Any]) -> tuple[list[float], list[float], dict[str, int]]:
-    """Return the seconds of epochs without and with pruning, in turns, and the bytes of masks."""
+    """Return the seconds of alternating epochs without and with pruning, and the bytes of masks."""
     x, y = data(options)
     schedule = ConstantSparsity(options["sparsity"], 1, frequency=options["frequency"])
     optimizers = {
@@ -74,7 +71,7 @@ def training(options: dict[str, Any]) -> tuple[list[float], list[float], dict[st
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(options["turns"]):
         for name, model in models.items():
-            seconds[name].append(second_epoch(model, x, y, options["batch_size"]))
+            seconds[name].append(second_epoch(keras, model, x, y, options["batch_size"]))
     optimizer = models["pruned"].optimizer
     pruned = set(optimizer.masks)
     weights = [v for v in models["pruned"].trainable_variables if v.path in pruned]
@@ -88,7 +85,3 @@ def training(options: dict[str, Any]) -> tuple[list[float], list[float], dict[st
 def nbytes(variable: keras.Variable) -> int:
     """Return the bytes of a variable."""
     return int(ops.convert_to_numpy(variable).nbytes)
-
-
-if __name__ == "__main__":
-    main()

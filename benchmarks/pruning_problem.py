@@ -1,4 +1,4 @@
-"""What both children of `bench_pruning.py` train; no Keras of its own, they each have another."""
+"""Data, network and timing of `bench_pruning.py`, for Keras 3 and for tf_keras."""
 
 import time
 from typing import Any
@@ -9,7 +9,7 @@ SHAPES = {"mlp": (3072,), "cnn": (28, 28, 1)}
 
 
 def data(options: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return noise, and labels for it."""
+    """Return random inputs and labels."""
     rng = np.random.default_rng(options["seed"])
     x = rng.standard_normal((options["samples"], *SHAPES[options["what"]]), dtype=np.float32)
     return x, rng.integers(0, 10, options["samples"])
@@ -21,7 +21,7 @@ def kernel(options: dict[str, Any]) -> np.ndarray:
 
 
 def network(what: str, keras: Any) -> Any:
-    """Return the network, not compiled, of whichever Keras is given."""
+    """Return the network, not compiled, made with the given module `keras` or `tf_keras`."""
     layers = keras.layers
     stack = [layers.InputLayer(SHAPES[what])]
     if what == "cnn":
@@ -37,7 +37,7 @@ def network(what: str, keras: Any) -> Any:
 
 
 def repeated(function: Any, argument: Any, repeats: int) -> list[float]:
-    """Return the seconds of each call, after two that are not counted."""
+    """Return the seconds of each call after two calls that are not measured."""
     seconds = []
     for _ in range(2 + repeats):
         start = time.perf_counter()

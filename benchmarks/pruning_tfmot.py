@@ -1,36 +1,30 @@
-"""The part of `bench_pruning.py` that measures tfmot on tf_keras; a child process.
+"""Child process of `bench_pruning.py`: measure tfmot on tf_keras.
 
 Needs `TF_USE_LEGACY_KERAS=1`.
 """
 
-import json
-import sys
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 from pruning_problem import data, kernel, network, repeated
+from second_epoch import second_epoch
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl
-
-from timing import second_epoch
 
 sparsity = tfmot.sparsity.keras
 
 
-def main() -> None:
-    """Read the options as JSON from the command line, print the figures as JSON."""
-    options = json.loads(sys.argv[1])
+def main(options: dict[str, Any]) -> dict[str, Any]:
+    """Measure one refresh or the epochs of one network, and return the times."""
     tf_keras.utils.set_random_seed(options["seed"])
     if options["what"] == "refresh":
-        result: dict[str, Any] = {"seconds": refresh(options)}
-    else:
-        result = dict(zip(("dense", "pruned"), training(options), strict=True))
-    print("RESULT " + json.dumps(result))
+        return {"seconds": refresh(options)}
+    return dict(zip(("dense", "pruned"), training(options), strict=True))
 
 
 def refresh(options: dict[str, Any]) -> list[float]:
-    """Return the seconds of each refresh of one mask, by the code that runs inside a step."""
+    """Return the seconds of each refresh of one mask, with the code that runs within a step."""
     pruning = pruning_impl.Pruning(
         lambda: tf.constant(2),
         [],
@@ -44,7 +38,7 @@ def refresh(options: dict[str, Any]) -> list[float]:
 
 
 def training(options: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Return the seconds of epochs without and with pruning, in turns."""
+    """Return the seconds of alternating epochs without and with pruning."""
     x, y = data(options)
     schedule = sparsity.ConstantSparsity(options["sparsity"], 1, frequency=options["frequency"])
     pruned = sparsity.prune_low_magnitude(network(options["what"], tf_keras), schedule)
@@ -57,11 +51,7 @@ def training(options: dict[str, Any]) -> tuple[list[float], list[float]]:
     for _ in range(options["turns"]):
         for name, model in models.items():
             taken = second_epoch(
-                model, x, y, options["batch_size"], keras=tf_keras, callbacks=callbacks[name]
+                tf_keras, model, x, y, options["batch_size"], callbacks=callbacks[name]
             )
             seconds[name].append(taken)
     return seconds["dense"], seconds["pruned"]
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
-"""The part of `bench_sparsemax.py` that measures one backend; a child process."""
+"""Child process of `bench_sparsemax.py`: measure one backend."""
 
-import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,14 +7,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sac._run._clock import times_in_turns
+from keras_sac._run import times_in_turns
 from keras_sac.analysis import environment
 from keras_sac.heads import entmax15, sparsemax
 
 
-def main() -> None:
-    """Read the options as JSON from the command line, print the figures as JSON."""
-    options = json.loads(sys.argv[1])
+def main(options: dict[str, Any]) -> dict[str, Any]:
+    """Measure all functions for each number of classes, and return the times."""
     backend = keras.backend.backend()
     functions: dict[str, Callable[[Any], Any]] = {"ours": sparsemax, "sort": by_sorting}
     if backend == "torch":
@@ -37,11 +34,11 @@ def main() -> None:
         seconds[str(classes)] = times_in_turns(
             own, repeats=options["repeats"], seconds=options["seconds"]
         )
-    print("RESULT " + json.dumps({"environment": environment(), "seconds": seconds}))
+    return {"environment": environment(), "seconds": seconds}
 
 
 def by_sorting(x: Any) -> Any:
-    """Sparsemax as the paper gives it, by a sort of all logits; differentiated by the backend."""
+    """Compute sparsemax as in the paper, by sorting all logits; the backend differentiates it."""
     ordered = -ops.sort(-x, axis=-1)
     ranks = ops.arange(1, x.shape[-1] + 1, dtype=x.dtype)
     sums = ops.cumsum(ordered, axis=-1) - 1.0
@@ -53,7 +50,7 @@ def by_sorting(x: Any) -> Any:
 def runs(
     backend: str, function: Callable[[Any], Any], x: Any, g: Any
 ) -> dict[str, Callable[[], Any]]:
-    """Return calls of the forward pass, and of both passes, as `fit` would make them."""
+    """Return functions for the forward pass and for both passes, compiled as in `fit`."""
     make = {"torch": _in_torch, "jax": _in_jax, "tensorflow": _in_tensorflow}[backend]
     forward, both = make(function, x, g)
     return {"forward": forward, "both": both}
@@ -99,7 +96,3 @@ def _in_tensorflow(function: Callable[[Any], Any], x: Any, g: Any) -> tuple[Any,
 
     fast = tf.function(function)
     return lambda: fast(x).numpy(), lambda: gradient(x, g).numpy()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,76 +1,43 @@
-"""What the benchmarks share: a clock for epochs, child processes, how a result is written."""
+"""Start the child processes of benchmarks, and write their results."""
 
 import json
-import os
 import pathlib
 import re
-import subprocess
-import sys
-import time
 from typing import Any
 
-import keras
+from keras_sac._io import written
+from keras_sac._run import run
 
 
-def second_epoch(
-    model: Any, x: Any, y: Any, batch_size: int, *, keras: Any = keras, callbacks: Any = ()
-) -> float:
-    """Return the seconds of the second epoch of a `fit`.
-
-    The first pays for compilation, and on TensorFlow for a copy of the array into a tensor. The
-    logs of the end of an epoch are numbers, so the device has finished by then.
+def run_child(script: pathlib.Path, options: dict[str, Any], **variables: str | None) -> Any:
+    """Run `main(options)` of a script in another process and return its result.
 
     Args:
-        model: compiled.
-        x: inputs.
-        y: labels.
-        batch_size: samples of a step.
-        keras: the module that the model is of: this one, or `tf_keras`.
-        callbacks: of the model besides the clock.
-    """
-    started, stopped = [], []
-    clock = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: started.append(time.perf_counter()),
-        on_epoch_end=lambda epoch, logs: stopped.append(time.perf_counter()),
-    )
-    callbacks = [clock, *callbacks]
-    model.fit(x, y, batch_size=batch_size, epochs=2, verbose=0, callbacks=callbacks)
-    return stopped[-1] - started[-1]
-
-
-def run_child(script: pathlib.Path, arguments: dict[str, Any], **variables: str | None) -> Any:
-    """Return what a script prints after `RESULT `, in a process of its own.
-
-    Args:
-        script: gets its arguments as JSON on the command line.
-        arguments: JSON values.
-        variables: of the environment, on top of those of this process; `None` takes one away.
+        script: Python file whose `main` takes and returns a dict of JSON values.
+        options: JSON values.
+        variables: environment variables to set there; `None` removes one.
 
     Raises:
-        RuntimeError: if it failed or printed no result.
+        ChildError: if `main` raises, or the process ends without a result.
     """
-    changed = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **variables}
-    done = subprocess.run(
-        [sys.executable, str(script), json.dumps(arguments)],
-        env={name: value for name, value in changed.items() if value is not None},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if done.returncode or not lines:
-        raise RuntimeError(f"{script.name} failed with {variables}:\n{done.stderr[-3000:]}")
-    return json.loads(lines[-1].removeprefix("RESULT "))
+    return run({**options, "file": str(script)}, **{"TF_CPP_MIN_LOG_LEVEL": "3", **variables})
 
 
 def write_result(path: pathlib.Path, result: dict[str, Any]) -> None:
-    """Write a result as JSON, whole or not at all; a list of numbers in a line, of seven digits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    """Write a result as JSON with seven significant digits, whole or not at all.
+
+    Lists of numbers take one line.
+    """
     text = json.dumps(_rounded(result), indent=1)
     text = re.sub(r"\[[\s\d.,eE+-]+\]", lambda found: " ".join(found[0].split()), text)
-    partial.write_text(text + "\n")
-    os.replace(partial, path)
+    write_text(path, text + "\n")
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written(path, overwrite=True) as new:
+        new.write_text(text)
 
 
 def _rounded(value: Any) -> Any:
@@ -78,5 +45,5 @@ def _rounded(value: Any) -> Any:
         return {key: _rounded(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(each) for each in value]
-    # Significant ones: an error of 3e-8 is not zero.
+    # Significant digits rather than decimals: an error of 3e-8 is not zero.
     return float(f"{value:.7g}") if isinstance(value, float) else value

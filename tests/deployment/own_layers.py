@@ -1,4 +1,4 @@
-"""Layers that a process finds only if it is told where: nothing registers them."""
+"""Layers that are not registered: another process needs the name of this module."""
 
 import keras
 

@@ -19,7 +19,7 @@ from keras_sac import (
 from keras_sac.deployment import ExportError, _export
 from keras_sac.deployment._formats import writers
 from tests.children import python
-from tests.deployment import models
+from tests.deployment import exported_models as models
 from tests.deployment.own_layers import Doubled
 
 PATHS = {
@@ -98,9 +98,9 @@ def test_a_pruned_model_in_a_program_of_its_own(form, tmp_path, rng, capsys):
     made, zeros = read(tmp_path / PATHS[form], form, x, tmp_path)
     np.testing.assert_allclose(made, expected, atol=1e-5)
     # By their sizes: convolution, pointwise kernel, learner, head.
-    for size, share in ((162, 0.8), (48, None), (140, 0.8), (100, 0.8)):
-        if share:
-            assert zeros[str(size)] == round(share * size), size
+    for size, fraction in ((162, 0.8), (48, None), (140, 0.8), (100, 0.8)):
+        if fraction:
+            assert zeros[str(size)] == round(fraction * size), size
     table = sparsity(model).set_index("path")
     assert record.zeros == table.attrs["total"]["zeros"]
     assert str(tmp_path / PATHS[form]) in capsys.readouterr().out
@@ -127,7 +127,7 @@ def test_all_kinds_of_models(make, form, tmp_path):
         make(),
         tmp_path / PATHS[form],
         form,
-        custom_objects_module="tests.deployment.models",
+        custom_objects_module="tests.deployment.exported_models",
         verbose=0,
     )
     tolerance = 1e-2 if make is models.half_precision else 1e-5
@@ -190,7 +190,7 @@ def test_a_wrong_file_is_not_kept(change, message, tmp_path, monkeypatch):
     (tmp_path / "m.xml").write_text("old")
     monkeypatch.setattr(_export, "write_on", Other(change))
     monkeypatch.setattr(_export, "writers", lambda form: writers(form)[:1])
-    # The copy that is written is what the zeros are counted on, so that it has to be asked before.
+    # `Other` changes the model before the zeros are counted, so they are counted here.
     counts = _export.kernel_counts(model)
     monkeypatch.setattr("keras_sac.deployment._verification.kernel_counts", lambda plain: counts)
     with pytest.raises(ExportError, match=message):

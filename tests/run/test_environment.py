@@ -1,4 +1,4 @@
-"""What a figure was measured with."""
+"""The environment of a measurement, as values for JSON."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Calls take turns, all as often, and a layer called for its time computes what it computes."""
+"""Calls alternate in random order; a timed layer is compiled as in a model."""
 
 import keras
 import numpy as np

@@ -51,10 +51,10 @@ def test_a_changed_byte_in_the_weights(path):
         load_sparse(path)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9, 0.99, 0.9999])
-def test_a_file_cut_short(path, share):
+@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.5, 0.9, 0.99, 0.9999])
+def test_a_file_cut_short(path, fraction):
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
+    path.write_bytes(whole[: int(fraction * len(whole))])
     with pytest.raises(
         ValueError, match="does not end like a sparse file.*cut short.*copy it again"
     ):

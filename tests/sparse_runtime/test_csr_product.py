@@ -7,7 +7,7 @@ import pytest
 from keras_sac.sparse_runtime import _csr_product
 from keras_sac.sparse_runtime._padded_csr import WIDTH, PaddedCsr, padded_csr
 
-# (in_dim, units), share of zeros.
+# (in_dim, units), fraction of zeros.
 KERNELS = [((65, 33), 0.9), ((100, 7), 0.5), ((40, 12), 0.0), ((9, 5), 1.0), ((1, 1), 0.0)]
 
 

@@ -33,7 +33,7 @@ def test_what_is_faster_runs_sparse(rng, clock):
     assert min(zeros) < report.attrs["total"]["sparsity"] < max(zeros)
 
 
-def test_what_is_not_stays_dense_with_its_figures(rng, clock):
+def test_what_is_not_stays_dense_with_its_times(rng, clock):
     times = clock(1.05, 2.0)
     model, x = mlp(rng), rng.normal(size=(3, 20)).astype("float32")
     runtime, report = to_sparse_runtime(model, x)

@@ -1,4 +1,4 @@
-"""Models to export, pruned and with subspace layers."""
+"""Models to export, pruned and with SAC layers."""
 
 import keras
 import numpy as np
@@ -7,19 +7,19 @@ from keras import layers
 from keras_sac import SACDense, bases, prune_to_sparsity
 
 
-def pruned(model, share=0.8):
+def pruned(model, sparsity=0.8):
     rng = np.random.default_rng(3)
     for weight in model.weights:
         if weight.name in ("bias", "beta", "moving_mean"):
             weight.assign(rng.normal(size=weight.shape))
         elif weight.name == "moving_variance":
             weight.assign(rng.uniform(0.5, 2.0, size=weight.shape))
-    prune_to_sparsity(model, share)
+    prune_to_sparsity(model, sparsity)
     return model
 
 
 def image_classifier():
-    """Convolutions, normalisation, a subspace layer that stays two, a dense head."""
+    """Convolutions, normalization, a SAC layer that is not merged, a dense head."""
     inputs = keras.Input((8, 8, 3))
     hidden = layers.Conv2D(6, 3, activation="relu")(inputs)
     hidden = layers.BatchNormalization()(hidden)
@@ -31,7 +31,7 @@ def image_classifier():
 
 
 def two_inputs():
-    """Inputs and outputs whose names are not in the order of their places."""
+    """Inputs and outputs whose names are not in alphabetical order."""
     b, a = keras.Input((4,), name="b"), keras.Input((6,), name="a")
     hidden = layers.Concatenate()([layers.Dense(30, activation="relu")(b), a])
     return pruned(keras.Model([b, a], [layers.Dense(2)(hidden), layers.Dense(7)(hidden)]))
@@ -75,7 +75,7 @@ def half_precision():
 
 
 def sparse_head():
-    """More classes than are compared pairwise: a search that ends when the data say so."""
+    """More classes than are compared pairwise: a search whose length depends on the data."""
     return pruned(
         keras.Sequential(
             [
@@ -124,12 +124,12 @@ MODELS = (
     *(two_inputs, dicts, recurrent, unrolled, attention, half_precision, sparse_head, fixed_batch),
     *(without_input, transposed, subclassed),
 )
-# The formats that each backend writes itself, and of which models.
+# The formats that each backend writes, and the models to export.
 WRITTEN_HERE = {
     "tensorflow": (("tf_saved_model", "litert", "openvino", "onnx"), MODELS),
     "torch": (("onnx", "openvino", "torch"), MODELS),
-    # By torch, in a process of its own.
+    # Written by torch, in another process.
     "jax": (("onnx",), (two_inputs, dicts, sparse_head, subclassed)),
 }
-# No operations of its own for them.
+# Models with layers for which LiteRT has no operations.
 NOT_IN_LITERT = (recurrent, half_precision)
