@@ -1,7 +1,8 @@
-"""From result files to one table: mean and standard deviation over the seeds."""
+"""Tables of results: mean and standard deviation over the seeds."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,16 +16,16 @@ ACCURACIES = {
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What a table shows besides what all experiments measure.
+    """Columns of a table besides those of every experiment.
 
     Args:
-        shares: Name of a fact between 0 and 1 -> heading; shown in per cent, mean and deviation.
-        counts: Name of a fact that is a whole number -> heading; the mean is shown.
-        gap: Whether to show the test accuracy against the baseline's, seed by seed.
-        hidden: Headings that are left out of the printed table.
+        fractions: name of a fact between 0 and 1 -> heading. Shown in percent, with deviation.
+        counts: name of a fact that is a whole number -> heading. The mean is shown.
+        gap: whether to show the difference to the accuracy of the baseline of the same seed.
+        hidden: headings that the printed table omits.
     """
 
-    shares: dict[str, str] = dataclasses.field(default_factory=dict)
+    fractions: dict[str, str] = dataclasses.field(default_factory=dict)
     counts: dict[str, str] = dataclasses.field(default_factory=dict)
     gap: bool = False
     hidden: tuple[str, ...] = ()
@@ -33,13 +34,45 @@ class View:
 PLAIN = View()
 
 
-def frame(runs: Sequence[dict[str, Any]], order: Sequence[str], view: View = PLAIN) -> pd.DataFrame:
-    """Put one run in one line.
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """All runs of an output folder, for tables and plots.
 
     Args:
-        runs: Contents of result files.
-        order: Names of the rows, in the order of the table; others come last.
-        view: Facts to add.
+        runs: contents of result files, at least one.
+        order: names of the rows, in the order of the table.
+        baseline: row that the others are compared with.
+        view: columns of the table.
+        title: of the plots.
+        first_trial: returns the data of the first seed.
+    """
+
+    runs: Sequence[dict[str, Any]]
+    order: Sequence[str]
+    baseline: str = "dense"
+    view: View = PLAIN
+    title: str = ""
+    first_trial: Callable[[], Any] | None = None
+
+    @functools.cached_property
+    def table(self) -> pd.DataFrame:
+        """The `summary` of the runs."""
+        return summary(self.runs, self.order, self.baseline, self.view)
+
+    def only(self, keep: Callable[[dict[str, Any]], bool]) -> "Results":
+        """Return the results of the runs for which `keep(run)` is true."""
+        return dataclasses.replace(self, runs=[run for run in self.runs if keep(run)])
+
+
+def run_table(
+    runs: Sequence[dict[str, Any]], order: Sequence[str], view: View = PLAIN
+) -> pd.DataFrame:
+    """Make a table with one line per run.
+
+    Args:
+        runs: contents of result files.
+        order: names of the rows, in the order of the table; other rows come last.
+        view: facts to add.
 
     Returns:
         A frame with row, method, seed, rank, accuracies (in 0..1), counts, times in seconds and
@@ -50,7 +83,7 @@ def frame(runs: Sequence[dict[str, Any]], order: Sequence[str], view: View = PLA
         runs, key=lambda run: (position.get(run["row"], len(order)), run["row"], run["seed"])
     )
     each = pd.DataFrame([_record(run, view) for run in ordered])
-    return each.astype(dict.fromkeys((*view.shares, *view.counts), "float64"))
+    return each.astype(dict.fromkeys((*view.fractions, *view.counts), "float64"))
 
 
 def _record(run, view):
@@ -61,7 +94,7 @@ def _record(run, view):
         "rank": run["facts"].get("rank"),
         "chosen_epoch": run["result"]["chosen_epoch"],
         **{name: run["result"][name] for name in (*ACCURACIES, "final_test_accuracy")},
-        **{name: run["facts"].get(name) for name in (*view.shares, *view.counts)},
+        **{name: run["facts"].get(name) for name in (*view.fractions, *view.counts)},
         **run["counts"],
         "epoch_seconds": run["seconds"]["epoch"],
         "first_epoch_seconds": run["seconds"]["first_epoch"],
@@ -73,35 +106,32 @@ def _record(run, view):
 def summary(
     runs: Sequence[dict[str, Any]], order: Sequence[str], baseline: str, view: View = PLAIN
 ) -> pd.DataFrame:
-    """Put one row in one line: mean and standard deviation (ddof = 1) over the seeds.
+    """Make a table with one line per row: mean and standard deviation (ddof = 1) over the seeds.
 
     Args:
-        runs: Contents of result files, at least one.
-        order: Names of the rows, in the order of the table.
-        baseline: Row that trained parameters and accuracies are compared with.
-        view: What to add: its shares in per cent, its counts, and `gap_*`, the points of accuracy
-            by which a row is above the baseline of the same seed.
+        runs: contents of result files, at least one.
+        order: names of the rows, in the order of the table.
+        baseline: row that trained parameters and accuracies are compared with.
+        view: columns to add: its fractions in percent, its counts, and `gap_*`, the difference in
+            points to the accuracy of the baseline of the same seed.
 
     Returns:
-        A frame with accuracies in per cent (`*_mean`, `*_std`; the latter NaN for one seed),
-        counts, medians of times and latencies, and `trainable_saved`, the per cent of the
-        baseline's trained parameters that a row does without (NaN without baseline).
+        A frame with accuracies in percent (`*_mean` and `*_std`, which is NaN for one seed),
+        counts, medians of times and latencies, and `trainable_saved`, the percentage of the trained
+        parameters of the baseline that a row does not have (NaN without baseline).
     """
-    each = frame(runs, order, view)
+    each = run_table(runs, order, view)
     groups = each.groupby("row", sort=False)
     table = groups[["method", "rank", "trainable", "stored", "macs"]].first()
     table.insert(2, "seeds", groups["seed"].count())
-    shown = [*ACCURACIES, "final_test_accuracy", *view.shares]
+    shown = [*ACCURACIES, "final_test_accuracy", *view.fractions]
     if view.gap:
         base = each[each["row"] == baseline].set_index("seed")["test_accuracy"]
         each["gap"] = each["test_accuracy"] - each["seed"].map(base)
         shown.append("gap")
-    for name in shown:
-        table[f"{name}_mean"] = groups[name].mean().mul(100)
-        table[f"{name}_std"] = groups[name].std(ddof=1).mul(100)
-    for name in view.counts:
-        table[f"{name}_mean"] = groups[name].mean()
-        table[f"{name}_std"] = groups[name].std(ddof=1)
+    for name, scale in [*((name, 100) for name in shown), *((name, 1) for name in view.counts)]:
+        table[f"{name}_mean"] = groups[name].mean().mul(scale)
+        table[f"{name}_std"] = groups[name].std(ddof=1).mul(scale)
     reference = float(table["trainable"].reindex([baseline]).iloc[0])
     table["trainable_saved"] = 100 * (1 - table["trainable"] / reference)
     measured = [c for c in each.columns if c.endswith(("_seconds", "_ms"))]
@@ -109,11 +139,11 @@ def summary(
 
 
 def printable(table: pd.DataFrame, view: View = PLAIN) -> pd.DataFrame:
-    """Format a `summary` for reading: strings, one column for a mean with its deviation."""
+    """Format a `summary` as strings, with mean and deviation in one column."""
     out = pd.DataFrame({"row": table["row"]})
     out["rank"] = [_count(v) for v in table["rank"]]
     out["seeds"] = table["seeds"].astype(str)
-    for name, heading in view.shares.items():
+    for name, heading in view.fractions.items():
         out[heading] = _with_deviation(table, name)
     for name, heading in ACCURACIES.items():
         out[heading] = _with_deviation(table, name)

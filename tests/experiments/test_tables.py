@@ -1,4 +1,4 @@
-"""Figures of the table against figures worked out by hand."""
+"""Values of the table against values computed by hand."""
 
 import math
 
@@ -57,7 +57,7 @@ def test_rows_without_the_baseline(runs):
 
 
 def test_one_line_a_run_in_the_order_asked_for(runs):
-    frame = tables.frame(runs, ["pca-8", "dense"])
+    frame = tables.run_table(runs, ["pca-8", "dense"])
     assert list(zip(frame["row"], frame["seed"], strict=True)) == [
         ("pca-8", 42),
         ("pca-8", 43),
@@ -78,11 +78,11 @@ def test_counts_are_means_without_a_fraction(runs):
     assert readable["file, bytes"].tolist() == ["", "1,001"]
 
 
-def test_shares_and_the_gap_to_the_baseline(runs):
-    for run, share in zip(runs, (0.8, 0.9, None, None), strict=True):
-        run["facts"] |= {} if share is None else {"sparsity": share}
+def test_fractions_and_the_gap_to_the_baseline(runs):
+    for run, fraction in zip(runs, (0.8, 0.9, None, None), strict=True):
+        run["facts"] |= {} if fraction is None else {"sparsity": fraction}
     runs[1]["seed"], runs[3]["seed"] = 42, 44
-    view = tables.View(shares={"sparsity": "zeros %"}, gap=True, hidden=("rank", "MACs"))
+    view = tables.View(fractions={"sparsity": "zeros %"}, gap=True, hidden=("rank", "MACs"))
     table = tables.summary(runs, ["dense", "pca-8"], "dense", view)
     pca = table.set_index("row").loc["pca-8"]
     # Means of what is there; dense has no other seed than 44, with 52 %.

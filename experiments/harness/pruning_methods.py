@@ -1,0 +1,118 @@
+"""The methods of the pruning comparison: gradual and one-shot pruning, by different criteria."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from harness.pruning_network import network, trained_network
+from harness.rows import Plan, Recipe, Trial
+from harness.sparse_training import (
+    polynomial_schedule,
+    pruning_plan,
+    shuffled_plan,
+    sparsity_facts,
+    total_steps,
+)
+from harness.training import EpochEvaluation
+from keras_sac import pruning
+
+# As `sparse_training.END`, but earlier, because a trained network is pruned in few epochs.
+END_FROM_DENSE = 0.6
+OBS_BLOCK = 32
+
+
+def build_gradual(
+    trial: Trial,
+    padding: str,
+    *,
+    sparsity: float,
+    begin_epoch: int = 0,
+    scope: str | None = None,
+    **schedule: Any,
+) -> Plan:
+    """Prune by magnitude while training from the initial weights, from `begin_epoch` on."""
+    begin = begin_epoch * trial.recipe.steps(len(trial.split.x_train))
+    decay = polynomial_schedule(total_steps(trial), sparsity, begin=begin, **schedule)
+    return pruning_plan(trial, network(trial, padding), decay, scope=scope)
+
+
+def build_criterion(
+    trial: Trial,
+    padding: str,
+    *,
+    criterion: str,
+    block_size: int | None,
+    sparsity: float,
+    frequency: int,
+    tuning: Recipe,
+    **schedule: Any,
+) -> Plan:
+    """Prune the trained dense network by a criterion while fine-tuning it.
+
+    The schedule begins after `frequency` steps, because some criteria need gradients.
+    """
+    model = trained_network(trial, padding)
+    decay = polynomial_schedule(
+        total_steps(trial, tuning), sparsity, frequency=frequency, begin=frequency, **schedule
+    )
+    rules: dict[str, Any] = {"random": pruning.Random(trial.seed)}
+    if block_size is not None:
+        rules["obs"] = pruning.OBS(block_size=block_size)
+    rule = rules.get(criterion, criterion)
+    return pruning_plan(trial, model, decay, criterion=rule, recipe=tuning)
+
+
+def build_tuned(trial: Trial, padding: str, *, tuning: Recipe) -> Plan:
+    """Fine-tune the trained dense network without pruning it."""
+    return one_shot(trial, padding, tuning, lambda model: None)
+
+
+def build_threshold(trial: Trial, padding: str, *, threshold: float, tuning: Recipe) -> Plan:
+    """Zero all small weights of the trained dense network, then fine-tune the others."""
+    return one_shot(
+        trial, padding, tuning, lambda model: pruning.prune_by_threshold(model, threshold)
+    )
+
+
+def build_filters(
+    trial: Trial, padding: str, *, filter_thresholds: Mapping[str, float], tuning: Recipe
+) -> Plan:
+    """Zero whole filters of the trained dense network, then fine-tune the other weights."""
+    return one_shot(trial, padding, tuning, lambda model: prune_filters(model, filter_thresholds))
+
+
+def one_shot(
+    trial: Trial, padding: str, tuning: Recipe, prune: Callable[[keras.Model], Any]
+) -> Plan:
+    """Prune the trained dense network with `prune(model)`, then fine-tune the other weights."""
+    model = trained_network(trial, padding)
+    plan = shuffled_plan(trial, model, tuning, finish=lambda _: sparsity_facts(model))
+    plan.optimizer = pruning.PruningOptimizer(tuning.optimizer(), schedule=None)
+    evaluation = EpochEvaluation(plan, trial)
+    before = evaluation.evaluate()
+    plan.facts["filter_norms"] = filter_norms(model)
+    prune(model)
+    after = evaluation.evaluate()
+    for name, values in (("before", before), ("pruned", after)):
+        plan.facts |= {f"{part}_{name}": values[part] for part in ("val_accuracy", "test_accuracy")}
+    plan.facts["sparsity_pruned"] = sparsity_facts(model)["sparsity"]
+    return plan
+
+
+def prune_filters(model: keras.Model, thresholds: Mapping[str, float]) -> None:
+    """Zero the filters of each layer whose sum of |w| is below the threshold of the layer."""
+    for name, threshold in thresholds.items():
+        pruning.prune_filters_by_norm(model, threshold, targets=model.get_layer(name))
+
+
+def filter_norms(model: keras.Model) -> dict[str, list[float]]:
+    """Return minimum, quartiles and maximum of the L1 norms of the filters of each convolution."""
+    quartiles = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            kernel = keras.ops.convert_to_numpy(layer.kernel)
+            norms = np.abs(kernel).sum(axis=(0, 1, 2))
+            quartiles[layer.name] = np.percentile(norms, [0, 25, 50, 75, 100]).round(4).tolist()
+    return quartiles

@@ -1,0 +1,127 @@
+"""Train a network with or without a pruning schedule, and measure its zeros."""
+
+from typing import Any
+
+import keras
+
+from harness.rows import Plan, Recipe, Trial
+from harness.shuffled_batches import ShuffledBatches
+from keras_sac import pruning
+
+INITIAL_SPARSITY = 0.5
+# Pruning ends at this fraction of the training, so that the rest has the final sparsity.
+END = 0.8
+
+
+def shuffled_plan(
+    trial: Trial, model: keras.Model, recipe: Recipe | None = None, **options: Any
+) -> Plan:
+    """Plan a training with the same order of samples on every backend and for tfmot.
+
+    Args:
+        trial: data, seed and recipe.
+        model: the model to train.
+        recipe: replaces the recipe of the trial.
+        options: other arguments of `Plan`.
+    """
+    split, chosen = trial.split, recipe or trial.recipe
+    return Plan(
+        model,
+        x_train=ShuffledBatches(split.x_train, split.y_train, chosen.batch_size, trial.seed),
+        recipe=recipe,
+        measures={"sparsity": lambda: float(pruning.sparsity(model)["sparsity"].iloc[-1])},
+        **options,
+    )
+
+
+def sparsity_facts(model: keras.Model) -> dict[str, Any]:
+    """Return the fraction of zeros in all kernels and in each one, and of filters that are zero."""
+    table = pruning.sparsity(model)
+    filters = pruning.filter_sparsity(model).iloc[:-1]
+    filters = filters[filters["shape"].map(len) > 2]
+    fractions = zip(table["path"], table["sparsity"], strict=True)
+    return {
+        "sparsity": float(table["sparsity"].iloc[-1]),
+        "nonzero": int((table["weights"] - table["zeros"]).iloc[-1]),
+        "layers": {path: float(fraction) for path, fraction in fractions if path != "total"},
+        "filter_sparsity": float(filters["zero_filters"].sum() / filters["filters"].sum()),
+    }
+
+
+def total_steps(trial: Trial, recipe: Recipe | None = None) -> int:
+    """Return the number of steps of a whole training."""
+    recipe = recipe or trial.recipe
+    return recipe.epochs * recipe.steps(len(trial.split.x_train))
+
+
+def polynomial_schedule(
+    steps: int,
+    sparsity: float,
+    *,
+    frequency: int,
+    initial_sparsity: float,
+    end: float,
+    begin: int = 0,
+) -> pruning.PolynomialDecay:
+    """Return a schedule that begins and ends at multiples of the frequency.
+
+    With such an end, `tensorflow_model_optimization` reaches the final sparsity too.
+
+    Args:
+        steps: of the whole training.
+        sparsity: at the end.
+        frequency: steps between two updates of the masks.
+        initial_sparsity: at the begin.
+        end: fraction of the training at which pruning ends.
+        begin: step of the first update of the masks, rounded down to a multiple.
+    """
+    first = begin // frequency * frequency
+    last = max(int(end * steps) // frequency * frequency, first + frequency)
+    return pruning.PolynomialDecay(initial_sparsity, sparsity, first, last, frequency=frequency)
+
+
+def pruning_plan(
+    trial: Trial,
+    model: keras.Model,
+    schedule: pruning.PolynomialDecay,
+    *,
+    criterion: Any = "magnitude",
+    recipe: Recipe | None = None,
+    scope: str | None = None,
+    **options: Any,
+) -> Plan:
+    """Plan a training that prunes a model by a schedule.
+
+    Args:
+        trial: data, seed and recipe.
+        model: the model to train.
+        schedule: sparsity over the steps.
+        criterion: ranks the weights.
+        recipe: replaces the recipe of the trial.
+        scope: how the zeros are distributed over the kernels; None: the same sparsity in each.
+        options: other arguments of `Plan`.
+    """
+    logger = pruning.SparsityLogger(max(schedule.frequency // 2, 1))
+    return shuffled_plan(
+        trial,
+        model,
+        recipe,
+        optimizer=pruning.PruningOptimizer(
+            (recipe or trial.recipe).optimizer(),
+            schedule,
+            criterion=criterion,
+            scope=scope or "layer",
+        ),
+        callbacks=[logger],
+        facts={"schedule": schedule.get_config()},
+        finish=lambda _: {**sparsity_facts(model), "trace": _trace(logger)},
+        **options,
+    )
+
+
+def _trace(logger: pruning.SparsityLogger) -> dict[str, list]:
+    """Return the sparsity of all kernels over the steps."""
+    history = logger.history
+    whole = history.assign(zeros=history["sparsity"] * history["weights"]).groupby("step").sum()
+    fractions = whole["zeros"] / whole["weights"]
+    return {"step": [int(step) for step in whole.index], "sparsity": fractions.round(6).tolist()}
