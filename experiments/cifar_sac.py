@@ -20,7 +20,7 @@ from harness.basis_plots import basis_plots
 from harness.command_line import main
 from harness.experiment import Experiment
 from harness.options import Setup
-from harness.sac_methods import HIDDEN_UNITS, KINDS, build_dense, build_sac
+from harness.sac_methods import HIDDEN_UNITS, TITLES, build_dense, build_sac, make_basis
 
 _SGD = rows.Recipe(epochs=15, batch_size=256, learning_rate=0.01)
 SETUPS = {
@@ -40,10 +40,10 @@ def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
     def sac(kind: str, rank: int = rank, **options) -> rows.Row:
         options = {"method": kind, **options}
         name = f"{kind}-{rank}{options['method'].removeprefix(kind)}"
-        return rows.row(name, build_sac, basis=kind, rank=rank, units=HIDDEN_UNITS, **options)
+        return rows.Row(name, build_sac, basis=kind, rank=rank, units=HIDDEN_UNITS, **options)
 
     return [
-        rows.row("dense", build_dense, units=HIDDEN_UNITS),
+        rows.Row("dense", build_dense, units=HIDDEN_UNITS),
         *(sac("pca", each) for each in reversed(settings.ranks)),
         sac(
             "lda",
@@ -79,7 +79,10 @@ EXPERIMENT = Experiment(
     flat=True,
     plots={
         # Whitening only scales the columns of the PCA.
-        **basis_plots({kind: KINDS[kind] for kind in KINDS if kind != "pca-whitened"}),
+        **basis_plots(
+            {kind: title for kind, title in TITLES.items() if kind != "pca-whitened"},
+            lambda trial, kind, rank: make_basis(trial, kind, rank)[0].matrix,
+        ),
         "accuracy_against_parameters.png": accuracy_plots.accuracy_against_parameters,
         "learning_curves.png": accuracy_plots.learning_curves,
     },

@@ -70,33 +70,21 @@ class PruningOptions(Options):
     """Steps between two updates of the masks; default: depends on the data set (mnist: 100)."""
 
 
+_ADAM = rows.Recipe(epochs=5, batch_size=64, learning_rate=1e-3, algorithm="adam")
+_MNIST = {"padding": "valid", "frequency": 100, "filter_thresholds": (0.9, 17.5)}
+# An image of 8x8 is too small for "valid".
+_DIGITS = {"padding": "same", "frequency": 5, "filter_thresholds": (0.6, 12.0)}
 SETUPS = {
-    "mnist": Setup(
-        rows.Recipe(epochs=5, batch_size=64, learning_rate=1e-3, algorithm="adam"),
-        {
-            "padding": "valid",
-            "frequency": 100,
-            "filter_thresholds": (0.9, 17.5),
-            "criterion_epochs": 2,
-        },
-    ),
+    "mnist": Setup(_ADAM, {**_MNIST, "criterion_epochs": 2}),
     "digits": Setup(
-        rows.Recipe(epochs=12, batch_size=64, learning_rate=1e-3, algorithm="adam"),
-        # An image of 8x8 is too small for "valid".
-        {
-            "padding": "same",
-            "frequency": 5,
-            "filter_thresholds": (0.6, 12.0),
-            "criterion_epochs": 4,
-        },
-        verbose=0,
+        dataclasses.replace(_ADAM, epochs=12), {**_DIGITS, "criterion_epochs": 4}, verbose=0
     ),
 }
 
 
 def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
     """Return all rows of the table."""
-    row = partial(rows.row, padding=settings.padding)
+    row = partial(rows.Row, padding=settings.padding)
     masks = {"frequency": settings.frequency, "initial_sparsity": INITIAL_SPARSITY}
     tuning = dataclasses.replace(
         settings.recipe,
@@ -149,14 +137,14 @@ def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
         row("dense", build_dense),
         row(
             "dense-tuned",
-            pruning_methods.build_tuned,
+            pruning_methods.build_one_shot,
             tuning=tuning,
             note=f"nothing pruned, {tuning.epochs} epochs more at {rate:g}: what "
             "fine-tuning does by itself.",
         ),
         row(
             f"threshold-{threshold:g}",
-            pruning_methods.build_threshold,
+            pruning_methods.build_one_shot,
             method="threshold",
             threshold=threshold,
             tuning=tuning,
@@ -164,7 +152,7 @@ def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
         ),
         row(
             "filters",
-            pruning_methods.build_filters,
+            pruning_methods.build_one_shot,
             filter_thresholds={"conv_1": first, "conv_2": second},
             tuning=tuning,
             note="filters (all weights into an output channel) whose sum of |w| is below "

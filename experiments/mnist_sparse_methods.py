@@ -75,28 +75,15 @@ class SparseOptions(Options):
     """Steps between two updates of the masks; default: depends on the data set (mnist: 100)."""
 
 
+_ADAM = rows.Recipe(epochs=5, batch_size=64, learning_rate=1e-3, algorithm="adam")
+_L1 = {"l1": (0.01, 0.001, 0.0001, 0.00001)}
+_MNIST = {"proximal": (0.12, 0.2, 0.3), "proximal_filters": (0.05,), "ranks": (64, 32)}
+_DIGITS = {"proximal": (0.5, 0.7, 0.9), "proximal_filters": (0.5,), "ranks": (32, 16)}
 SETUPS = {
-    "mnist": Setup(
-        rows.Recipe(epochs=5, batch_size=64, learning_rate=1e-3, algorithm="adam"),
-        {
-            "padding": "valid",
-            "frequency": 100,
-            "l1": (0.01, 0.001, 0.0001, 0.00001),
-            "proximal": (0.12, 0.2, 0.3),
-            "proximal_filters": (0.05,),
-            "ranks": (64, 32),
-        },
-    ),
+    "mnist": Setup(_ADAM, {"padding": "valid", "frequency": 100, **_L1, **_MNIST}),
     "digits": Setup(
-        rows.Recipe(epochs=12, batch_size=64, learning_rate=1e-3, algorithm="adam"),
-        {
-            "padding": "same",
-            "frequency": 5,
-            "l1": (0.01, 0.001, 0.0001, 0.00001),
-            "proximal": (0.5, 0.7, 0.9),
-            "proximal_filters": (0.5,),
-            "ranks": (32, 16),
-        },
+        dataclasses.replace(_ADAM, epochs=12),
+        {"padding": "same", "frequency": 5, **_L1, **_DIGITS},
         verbose=0,
     ),
 }
@@ -104,7 +91,7 @@ SETUPS = {
 
 def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
     """Return all rows of the table."""
-    row = partial(rows.row, padding=settings.padding, hidden_units=HIDDEN_UNITS)
+    row = partial(rows.Row, padding=settings.padding, hidden_units=HIDDEN_UNITS)
     schedule = {
         "sparsity": SPARSITY,
         "frequency": settings.frequency,
@@ -125,7 +112,7 @@ def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
     def sac(basis: str, rank: int, note: str) -> rows.Row:
         return row(
             f"sac-{basis}-{rank}",
-            sparse_methods.build_sac,
+            sparse_methods.build,
             method=f"sac-{basis}",
             basis=basis,
             rank=rank,
@@ -134,26 +121,26 @@ def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
         )
 
     return [
-        row("dense", sparse_methods.build_dense),
+        row("dense", sparse_methods.build),
         *(l1(strength) for strength in settings.l1),
         *(proximal(strength, "proximal", None) for strength in settings.proximal),
         *(proximal(each, "proximal-filters", "filters") for each in settings.proximal_filters),
         row(
             f"polynomial-{100 * SPARSITY:.0f}",
-            sparse_methods.build_polynomial,
+            sparse_methods.build,
             method="polynomial",
             **schedule,
         ),
         row(
             "sparsemax",
-            sparse_methods.build_sparsemax,
+            partial(sparse_methods.build, head="sparsemax"),
             note="the logits are trained with the sparsemax loss, and measured with that head.",
         ),
         *(sac("pca", rank, _PCA_NOTE) for rank in settings.ranks),
         sac("random", last, "random orthonormal columns."),
         row(
             "combined",
-            sparse_methods.build_combined,
+            partial(sparse_methods.build, head="sparsemax"),
             basis="pca",
             rank=last,
             **schedule,

@@ -1,4 +1,7 @@
-"""Plots for every experiment: accuracy against trained parameters, and learning curves."""
+"""Plots for every experiment: accuracy against trained parameters, and learning curves.
+
+Each function draws results to a PNG. Error bars are one standard deviation over the seeds.
+"""
 
 from pathlib import Path
 
@@ -11,12 +14,7 @@ from harness.tables import Results
 
 
 def accuracy_against_parameters(results: Results, path: Path) -> None:
-    """Draw test accuracy against trained parameters, with one standard deviation as error bars.
-
-    Args:
-        results: results to draw. The baseline is also drawn as a line.
-        path: PNG to write.
-    """
+    """Draw test accuracy against trained parameters, and the baseline as a line."""
     table, baseline = results.table, results.baseline
     colours = colours_of(table["method"])
     with new_figure(path, 7.5, 4.8) as figure:
@@ -47,12 +45,7 @@ def accuracy_against_parameters(results: Results, path: Path) -> None:
 
 
 def learning_curves(results: Results, path: Path) -> None:
-    """Draw training loss and validation accuracy over the epochs, as means over the seeds.
-
-    Args:
-        results: results to draw.
-        path: PNG to write.
-    """
+    """Draw training loss and validation accuracy over the epochs, as means over the seeds."""
     by_row = {name: [run for run in results.runs if run["row"] == name] for name in results.order}
     by_row = {name: group for name, group in by_row.items() if group}
     methods = [group[0]["row_settings"]["method"] for group in by_row.values()]

@@ -11,71 +11,37 @@ from matplotlib.axes import Axes
 from harness.plot_style import new_figure
 from harness.rows import Trial
 from harness.tables import Results
-from keras_sac import bases
 
-# Title of a kind of basis, and the function that makes it from a trial and a rank.
-Kind = tuple[str, Callable[[Trial, int], bases.Basis]]
+# Returns the matrix `(in_dim, rank)` of a basis for a trial, a kind and a rank.
+Make = Callable[[Trial, str, int], np.ndarray]
 
 
-def basis_plots(kinds: dict[str, Kind]) -> dict[str, Callable[[Results, Path], None]]:
-    """Return a plot per kind of basis, by file name.
-
-    Args:
-        kinds: title and function of each kind.
-    """
+def basis_plots(titles: dict[str, str], make: Make) -> dict[str, Callable[[Results, Path], None]]:
+    """Return a plot for each kind of basis, by file name, for `Experiment(plots=...)`."""
     return {
-        f"basis_{kind.replace('-', '_')}.png": partial(
-            draw_basis, kind=kind, title=title, make=make
-        )
-        for kind, (title, make) in kinds.items()
+        f"basis_{kind.replace('-', '_')}.png": partial(_draw_basis, kind, title, make)
+        for kind, title in titles.items()
     }
 
 
-def draw_basis(
-    results: Results,
-    path: Path,
-    *,
-    kind: str,
-    title: str,
-    make: Callable[[Trial, int], bases.Basis],
-) -> None:
-    """Draw the basis that rows use for the first seed. An existing plot is kept.
-
-    Args:
-        results: nothing is drawn if no row has a `basis` of this kind.
-        path: PNG to write.
-        kind: kind of the basis.
-        title: of the plot, before the label of the data.
-        make: returns the basis for a trial and a rank.
-    """
+def _draw_basis(kind: str, title: str, make: Make, results: Results, path: Path) -> None:
+    """Draw the basis of the first seed if a row uses this kind. An existing plot is kept."""
     runs = [run for run in results.runs if run["row_settings"].get("basis") == kind]
     if path.exists() or not runs or results.first_trial is None:
         return
     trial = results.first_trial()
-    matrix = make(trial, max(run["row_settings"]["rank"] for run in runs)).matrix
+    matrix = make(trial, kind, max(run["row_settings"]["rank"] for run in runs))
     title = f"{title} · {runs[0]['data']['label']}"
-    basis_images(matrix, trial.split.image_shape, path, title=title)
+    basis_images(matrix, trial.split.image_shape, path, title)
 
 
 def basis_images(
-    matrix: np.ndarray,
-    image_shape: tuple[int, int, int],
-    path: Path,
-    *,
-    title: str,
-    count: int = 32,
+    matrix: np.ndarray, image_shape: tuple[int, int, int], path: Path, title: str, count: int = 32
 ) -> None:
-    """Draw the leading basis vectors as images, in reading order, each on its own scale.
+    """Draw the first `count` columns of a matrix as images, each on its own scale.
 
     Colour images are `0.5 + v / (2 max|v|)`, so grey is zero. Vectors with one channel are drawn
     from blue (negative) over white (zero) to red (positive).
-
-    Args:
-        matrix: `(in_dim, rank)`, where `in_dim` is the product of `image_shape`.
-        image_shape: `(height, width, channels)`, with 1 or 3 channels.
-        path: PNG to write.
-        title: of the plot.
-        count: largest number of vectors to draw.
     """
     shown = min(count, matrix.shape[1])
     columns = 8 if shown > 9 else math.ceil(math.sqrt(shown))

@@ -1,6 +1,6 @@
 """The methods of the pruning comparison: gradual and one-shot pruning, by different criteria."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -64,47 +64,38 @@ def build_criterion(
     return pruning_plan(trial, model, decay, criterion=rule, recipe=tuning)
 
 
-def build_tuned(trial: Trial, padding: str, *, tuning: Recipe) -> Plan:
-    """Fine-tune the trained dense network without pruning it."""
-    return one_shot(trial, padding, tuning, lambda model: None)
-
-
-def build_threshold(trial: Trial, padding: str, *, threshold: float, tuning: Recipe) -> Plan:
-    """Zero all small weights of the trained dense network, then fine-tune the others."""
-    return one_shot(
-        trial, padding, tuning, lambda model: pruning.prune_by_threshold(model, threshold)
-    )
-
-
-def build_filters(
-    trial: Trial, padding: str, *, filter_thresholds: Mapping[str, float], tuning: Recipe
+def build_one_shot(
+    trial: Trial,
+    padding: str,
+    *,
+    tuning: Recipe,
+    threshold: float | None = None,
+    filter_thresholds: Mapping[str, float] | None = None,
 ) -> Plan:
-    """Zero whole filters of the trained dense network, then fine-tune the other weights."""
-    return one_shot(trial, padding, tuning, lambda model: prune_filters(model, filter_thresholds))
+    """Prune the trained dense network, then fine-tune the other weights.
 
-
-def one_shot(
-    trial: Trial, padding: str, tuning: Recipe, prune: Callable[[keras.Model], Any]
-) -> Plan:
-    """Prune the trained dense network with `prune(model)`, then fine-tune the other weights."""
+    Args:
+        trial: data, seed and recipe.
+        padding: of the convolutions.
+        tuning: recipe of the fine-tuning.
+        threshold: weights of all kernels with a smaller magnitude are pruned.
+        filter_thresholds: name of a layer -> filters with a smaller sum of |w| are pruned.
+    """
     model = trained_network(trial, padding)
     plan = shuffled_plan(trial, model, tuning, finish=lambda _: sparsity_facts(model))
     plan.optimizer = pruning.PruningOptimizer(tuning.optimizer(), schedule=None)
     evaluation = EpochEvaluation(plan, trial)
     before = evaluation.evaluate()
     plan.facts["filter_norms"] = filter_norms(model)
-    prune(model)
+    if threshold is not None:
+        pruning.prune_by_threshold(model, threshold)
+    for name, least in (filter_thresholds or {}).items():
+        pruning.prune_filters_by_norm(model, least, targets=model.get_layer(name))
     after = evaluation.evaluate()
     for name, values in (("before", before), ("pruned", after)):
         plan.facts |= {f"{part}_{name}": values[part] for part in ("val_accuracy", "test_accuracy")}
     plan.facts["sparsity_pruned"] = sparsity_facts(model)["sparsity"]
     return plan
-
-
-def prune_filters(model: keras.Model, thresholds: Mapping[str, float]) -> None:
-    """Zero the filters of each layer whose sum of |w| is below the threshold of the layer."""
-    for name, threshold in thresholds.items():
-        pruning.prune_filters_by_norm(model, threshold, targets=model.get_layer(name))
 
 
 def filter_norms(model: keras.Model) -> dict[str, list[float]]:

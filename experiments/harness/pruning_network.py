@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from harness.atomic_files import replacing, write_text
-from harness.rows import Plan, Trial, row
+from harness.rows import Plan, Row, Trial
 from harness.sparse_training import shuffled_plan, sparsity_facts
 from harness.training import train_row
 
@@ -75,7 +75,7 @@ def dense_weights(trial: Trial, padding: str) -> list[np.ndarray]:
                     return [kept[f"weight_{i}"] for i in range(len(kept.files) - 1)]
         print("    the dense weights of this seed are not stored: training them", flush=True)
         inner = Trial(trial.seed, trial.split, trial.recipe, trial.folder)
-        train_row(row("dense", build_dense, padding=padding), inner, verbose=0)
+        train_row(Row("dense", build_dense, padding=padding), inner, verbose=0)
         return inner.shared("dense weights", list)
 
     return trial.shared("dense weights", find)

@@ -1,4 +1,8 @@
-"""Plots of the pruning comparison: accuracy by sparsity, schedules, one-shot pruning, criteria."""
+"""Plots of the pruning comparison: accuracy by sparsity, schedules, one-shot pruning, criteria.
+
+Each function draws results to a PNG, unless there is nothing to draw. Error bars are one standard
+deviation over the seeds.
+"""
 
 from pathlib import Path
 
@@ -28,13 +32,7 @@ def learning_curves(results: Results, path: Path) -> None:
 
 
 def accuracy_against_sparsity(results: Results, path: Path) -> None:
-    """Draw test accuracy against the fraction of zeros, with one standard deviation.
-
-    Args:
-        results: rows without zeros and rows with a `criterion` are not drawn. The baseline is a
-            line with a band of one standard deviation.
-        path: PNG to write; not written if there is no row to draw.
-    """
+    """Draw test accuracy against the fraction of zeros, without the rows of a criterion."""
     ranked = {run["row"] for run in results.runs if "criterion" in run["row_settings"]}
     table, baseline = results.table, results.baseline
     table = table[~table["row"].isin(ranked)]
@@ -77,12 +75,7 @@ def _within(axes: Axes, value: float) -> bool:
 
 
 def schedules(results: Results, path: Path) -> None:
-    """Draw the sparsity over the steps, and the sparsity that the schedule asks for.
-
-    Args:
-        results: runs of the first seed with a `trace` are drawn.
-        path: PNG to write; not written if there is no such run.
-    """
+    """Draw the sparsity over the steps of the first seed, and the target of the schedule."""
     order = results.order
     traced = [
         run for run in results.runs if "trace" in run["facts"] and run["row"].startswith("poly")
@@ -113,12 +106,7 @@ def schedules(results: Results, path: Path) -> None:
 
 
 def one_shot(results: Results, path: Path) -> None:
-    """Draw test accuracy before one-shot pruning, after it, and after fine-tuning, as bars.
-
-    Args:
-        results: rows with a `test_accuracy_pruned` are drawn.
-        path: PNG to write; not written if there is no such row.
-    """
+    """Draw test accuracy before one-shot pruning, after it, and after fine-tuning, as bars."""
     rows = results.table[results.table["test_accuracy_pruned_mean"].notna()]
     if rows.empty:
         return
@@ -153,12 +141,7 @@ def one_shot(results: Results, path: Path) -> None:
 
 
 def criteria(results: Results, path: Path) -> None:
-    """Draw the test error of each criterion at equal sparsity as bars, and the baseline as a line.
-
-    Args:
-        results: rows with a `criterion` are drawn.
-        path: PNG to write; not written if there is no such row.
-    """
+    """Draw the test error of each criterion at equal sparsity, and the baseline as a line."""
     table = results.table
     settings = {run["row"]: run["row_settings"] for run in results.runs}
     rows = table[[("criterion" in settings[row]) for row in table["row"]]]

@@ -43,7 +43,7 @@ def write_report(session: Session, files: RunFiles) -> None:
 
 def _readable(session: Session, results: tables.Results) -> tuple[pd.DataFrame, list[str]]:
     """Return the printed table, with a line for each skipped row, and the notes below it."""
-    readable = tables.printable(results.table, session.experiment.view)
+    readable = results.printable()
     present = set(results.table["row"])
     notes = [f"{row.name}: {row.note}" for row in session.rows if row.note and row.name in present]
     for row in session.rows:

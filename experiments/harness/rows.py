@@ -126,25 +126,35 @@ class Plan:
     measured: keras.Model | None = None
 
 
-@dataclasses.dataclass(frozen=True)
 class Row:
-    """One row of the table. Use `row` to make one.
+    """One row of the table. A run of it trains the model that `build` returns.
 
     Args:
         name: unique lower-case name, also of the result files.
-        method: shared by rows that differ in rank or strength. Rows of one method have one colour.
         build: called as `build(trial, **arguments)`; returns a `Plan`.
-        arguments: JSON values or recipes.
+        method: shared by rows that differ in rank or strength; they have one colour in plots.
+            Defaults to the name.
         note: printed below the table.
         skip_reason: why the row cannot be run here, or None.
+        arguments: JSON values or recipes, passed to `build` and recorded in the result files.
+
+    Examples:
+        >>> Row("pca-8", lambda trial, rank: ..., method="pca", rank=8).settings
+        {'method': 'pca', 'rank': 8}
     """
 
-    name: str
-    method: str
-    build: Callable[..., Plan]
-    arguments: dict[str, Any]
-    note: str = ""
-    skip_reason: str | None = None
+    def __init__(
+        self,
+        name: str,
+        build: Callable[..., Plan],
+        *,
+        method: str | None = None,
+        note: str = "",
+        skip_reason: str | None = None,
+        **arguments: Any,
+    ):
+        self.name, self.method, self.note = name, method or name, note
+        self.skip_reason, self.arguments, self._build = skip_reason, arguments, build
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -157,22 +167,4 @@ class Row:
 
     def plan(self, trial: Trial) -> Plan:
         """Build the model of this row for one seed."""
-        return self.build(trial, **self.arguments)
-
-
-def row(
-    name: str,
-    build: Callable[..., Plan],
-    *,
-    method: str | None = None,
-    note: str = "",
-    skip_reason: str | None = None,
-    **arguments: Any,
-) -> Row:
-    """Make a row. Its other arguments are passed to `build` and recorded in its result files.
-
-    Examples:
-        >>> row("pca-8", lambda trial, rank: ..., method="pca", rank=8).settings
-        {'method': 'pca', 'rank': 8}
-    """
-    return Row(name, method or name, build, arguments, note, skip_reason)
+        return self._build(trial, **self.arguments)

@@ -1,52 +1,76 @@
 """The networks of the SAC comparison: the first layer is dense, or works in a basis."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
-from harness.basis_plots import Kind
 from harness.rows import Plan, Trial
 from keras_sac import BasisFinetuning, SACDense, bases, precompute_projection
 
 HIDDEN_UNITS = 512
 
 
-def _timed_moments(trial: Trial) -> tuple[bases.Moments, float]:
-    split = trial.split
-    return trial.timed("moments", lambda: bases.Moments.from_data(split.x_train, split.y_train))
-
-
-def _moments(trial: Trial) -> bases.Moments:
-    return _timed_moments(trial)[0]
-
-
-# Kind of basis -> title, function of the trial and the rank. The random and the DCT basis need no
-# data, but get their statistics: these set the initial scale of the learner, so that all rows start
-# with outputs of the same variance.
-KINDS: dict[str, Kind] = {
-    "pca": ("PCA", lambda trial, rank: bases.pca(_moments(trial), rank)),
-    "lda": ("LDA", lambda trial, rank: bases.lda(_moments(trial), rank=rank)),
+# Kind of basis -> title, function of the moments of the data, the trial and the rank. The random
+# and the DCT basis need no data, but get their statistics: these set the initial scale of the
+# learner, so that all rows start with outputs of the same variance.
+_KINDS: dict[str, tuple[str, Callable[[bases.Moments, Trial, int], bases.Basis]]] = {
+    "pca": ("PCA", lambda moments, _, rank: bases.pca(moments, rank)),
+    "lda": ("LDA", lambda moments, _, rank: bases.lda(moments, rank=rank)),
     "random": (
         "Random orthonormal vectors",
-        lambda trial, rank: bases.with_statistics(
-            bases.random_orthogonal(_in_dim(trial), rank, trial.seed), _moments(trial)
+        lambda moments, trial, rank: bases.with_statistics(
+            bases.random_orthogonal(_in_dim(trial), rank, trial.seed), moments
         ),
     ),
     "lda-pca": (
         "LDA, then PCA of the residual",
-        lambda trial, rank: bases.lda_pca(_moments(trial), rank=rank),
+        lambda moments, _, rank: bases.lda_pca(moments, rank=rank),
     ),
     "pca-whitened": (
         "PCA, whitened",
-        lambda trial, rank: bases.pca(_moments(trial), rank, whiten=True),
+        lambda moments, _, rank: bases.pca(moments, rank, whiten=True),
     ),
     "dct": (
         "Discrete cosine transform, lowest frequencies",
-        lambda trial, rank: bases.with_statistics(
-            bases.dct(trial.split.image_shape, rank), _moments(trial)
+        lambda moments, trial, rank: bases.with_statistics(
+            bases.dct(trial.split.image_shape, rank), moments
         ),
     ),
 }
+TITLES = {kind: title for kind, (title, _) in _KINDS.items()}
+
+
+def make_basis(trial: Trial, kind: str, rank: int) -> tuple[bases.Basis, dict[str, Any]]:
+    """Make a basis of the training samples.
+
+    Args:
+        trial: data and seed.
+        kind: a kind of `TITLES`.
+        rank: number of columns.
+
+    Returns:
+        The basis and its `basis_facts`.
+    """
+    split = trial.split
+    moments, moments_seconds = trial.timed(
+        "moments", lambda: bases.Moments.from_data(split.x_train, split.y_train)
+    )
+    make = _KINDS[kind][1]
+    basis, seconds = trial.timed(f"{kind}-{rank}", lambda: make(moments, trial, rank))
+    return basis, basis_facts(basis, moments_seconds, seconds)
+
+
+def basis_facts(basis: bases.Basis, moments_seconds: float, basis_seconds: float) -> dict[str, Any]:
+    """Return rank, explained variance and computation times of a basis for the result file."""
+    explained = basis.explained_variance_ratio
+    return {
+        "rank": basis.rank,
+        "moments_seconds": moments_seconds,
+        "basis_seconds": basis_seconds,
+        "explained_variance": None if explained is None else float(explained.sum()),
+    }
 
 
 def _in_dim(trial: Trial) -> int:
@@ -77,16 +101,15 @@ def build_sac(
 
     Args:
         trial: data, seed and recipe.
-        basis: a kind of `KINDS`.
+        basis: a kind of `TITLES`.
         rank: columns of the basis.
         units: of the first layer.
         finetuned: whether to train the basis too in the second half of the epochs.
         precomputed: whether to train on the projections of the samples, computed once.
     """
-    moments_seconds = _timed_moments(trial)[1]
-    made, basis_seconds = trial.timed(f"{basis}-{rank}", lambda: KINDS[basis][1](trial, rank))
+    made, facts = make_basis(trial, basis, rank)
     model = _network(trial, SACDense(units, made, activation="relu"))
-    plan = Plan(model, facts=basis_facts(made, moments_seconds, basis_seconds))
+    plan = Plan(model, facts=facts)
     if finetuned:
         plan.callbacks.append(BasisFinetuning(start_epoch=trial.recipe.epochs // 2))
     if precomputed:
@@ -94,14 +117,3 @@ def build_sac(
         plan.trained, plan.x_train = precompute_projection(model, trial.split.x_train, verbose=0)
         plan.facts["projection_seconds"] = time.perf_counter() - start
     return plan
-
-
-def basis_facts(basis: bases.Basis, moments_seconds: float, basis_seconds: float) -> dict:
-    """Return rank, explained variance and computation time of a basis for the result file."""
-    explained = basis.explained_variance_ratio
-    return {
-        "rank": basis.rank,
-        "moments_seconds": moments_seconds,
-        "basis_seconds": basis_seconds,
-        "explained_variance": None if explained is None else float(explained.sum()),
-    }

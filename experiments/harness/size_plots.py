@@ -1,4 +1,9 @@
-"""Plots of accuracy against the size of a model, with the Pareto front."""
+"""Plots of accuracy against the size of a model, with the Pareto front.
+
+Each function draws results to a PNG. The table needs the counts `gzip_bytes`, and for
+`accuracy_and_size` also the fractions `activation_sparsity`. Error bars are one standard deviation
+over the seeds.
+"""
 
 from pathlib import Path
 
@@ -22,13 +27,7 @@ _PANELS = {
 
 
 def accuracy_and_size(results: Results, path: Path) -> None:
-    """Draw test accuracy, size and zero activations of each row as bars, side by side.
-
-    Args:
-        results: the table needs the counts `gzip_bytes` and the fractions `activation_sparsity`.
-            The baseline is also drawn as a line.
-        path: PNG to write.
-    """
+    """Draw accuracy, size and zero activations of each row as bars, and the baseline as a line."""
     table = results.table
     colours = colours_of(table["method"])
     places = np.arange(len(table))
@@ -65,11 +64,7 @@ def accuracy_against_size(results: Results, path: Path) -> None:
     """Draw test accuracy against the compressed size and mark the Pareto front.
 
     Both axes are logarithmic, the vertical one in the error, so that both 99 % and a failed row
-    fit. Error bars are one standard deviation.
-
-    Args:
-        results: the table needs the counts `gzip_bytes`.
-        path: PNG to write.
+    fit.
     """
     table = results.table
     by_method = colours_of(table["method"])

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from harness.model_costs import costs, near_zero
-from harness.rows import Plan, Trial
+from harness.rows import Plan, Trial, cross_entropy
 from harness.sac_methods import basis_facts
 from harness.sparse_training import (
     polynomial_schedule,
@@ -68,9 +68,40 @@ def network(
     )
 
 
-def build_dense(trial: Trial, **layers: Any) -> Plan:
-    """Build the baseline. `layers` are the arguments of `network`, here and below."""
-    return _measured(trial, shuffled_plan(trial, network(trial, **layers)))
+def build(
+    trial: Trial,
+    *,
+    padding: str,
+    hidden_units: int,
+    basis: str | None = None,
+    rank: int = 0,
+    head: str = "softmax",
+    sparsity: float | None = None,
+    **schedule: Any,
+) -> Plan:
+    """Build a network and train it with or without pruning.
+
+    Args:
+        trial: data, seed and recipe.
+        padding: of the convolution.
+        hidden_units: of the hidden layer.
+        basis: `"pca"` or `"random"`: the hidden layer works in a basis of the initial features.
+        rank: of the basis.
+        head: `"softmax"`, or `"sparsemax"` with its loss.
+        sparsity: prune all trained kernels by magnitude up to this fraction of zeros.
+        schedule: other arguments of `polynomial_schedule`.
+    """
+    facts, loss = {}, SparsemaxLoss() if head == "sparsemax" else cross_entropy()
+    if basis is None:
+        model = network(trial, padding, hidden_units)
+    else:
+        model, facts = _sac_network(trial, basis, rank, padding, hidden_units)
+    if sparsity is None:
+        return _measured(trial, shuffled_plan(trial, model, facts=facts, loss=loss), head)
+    decay = polynomial_schedule(total_steps(trial), sparsity, **schedule)
+    plan = pruning_plan(trial, model, decay, loss=loss)
+    plan.facts |= facts
+    return _measured(trial, plan, head)
 
 
 def build_l1(trial: Trial, *, strength: float, **layers: Any) -> Plan:
@@ -85,49 +116,6 @@ def build_proximal(trial: Trial, *, strength: float, group: str | None, **layers
     plan = shuffled_plan(trial, network(trial, **layers))
     plan.optimizer = ProximalL1(trial.recipe.optimizer(), strength, group=group)
     return _measured(trial, plan)
-
-
-def build_polynomial(
-    trial: Trial,
-    *,
-    padding: str,
-    hidden_units: int,
-    sparsity: float,
-    **schedule: Any,
-) -> Plan:
-    """Prune by magnitude while training from the initial weights."""
-    decay = polynomial_schedule(total_steps(trial), sparsity, **schedule)
-    return _measured(trial, pruning_plan(trial, network(trial, padding, hidden_units), decay))
-
-
-def build_sparsemax(trial: Trial, **layers: Any) -> Plan:
-    """Train the logits with the sparsemax loss, and measure the network with a sparsemax head."""
-    plan = shuffled_plan(trial, network(trial, **layers), loss=SparsemaxLoss())
-    return _measured(trial, plan, "sparsemax")
-
-
-def build_sac(trial: Trial, *, basis: str, rank: int, **layers: Any) -> Plan:
-    """Replace the hidden layer with one that works in a basis of the initial features."""
-    model, facts = _sac_network(trial, basis, rank, **layers)
-    return _measured(trial, shuffled_plan(trial, model, facts=facts))
-
-
-def build_combined(
-    trial: Trial,
-    *,
-    padding: str,
-    hidden_units: int,
-    basis: str,
-    rank: int,
-    sparsity: float,
-    **schedule: Any,
-) -> Plan:
-    """Combine a basis, a sparsemax head, and pruning of all trained kernels."""
-    model, facts = _sac_network(trial, basis, rank, padding, hidden_units)
-    decay = polynomial_schedule(total_steps(trial), sparsity, **schedule)
-    plan = pruning_plan(trial, model, decay, loss=SparsemaxLoss())
-    plan.facts |= facts
-    return _measured(trial, plan, "sparsemax")
 
 
 def _measured(trial: Trial, plan: Plan, head: str = "softmax") -> Plan:

@@ -28,9 +28,9 @@ def test_a_basis_is_drawn_if_a_row_uses_it_and_only_once(tmp_path, rng):
 
     ranks = []
 
-    def make(trial, rank):
-        ranks.append(rank)
-        return types.SimpleNamespace(matrix=rng.normal(size=(16, rank)))
+    def make(trial, kind, rank):
+        ranks.append((kind, rank))
+        return rng.normal(size=(16, rank))
 
     trial = types.SimpleNamespace(split=types.SimpleNamespace(image_shape=(4, 4, 1)))
     results = tables.Results(
@@ -38,10 +38,10 @@ def test_a_basis_is_drawn_if_a_row_uses_it_and_only_once(tmp_path, rng):
         [],
         first_trial=lambda: trial,
     )
-    plots = basis_plots.basis_plots({"pca": ("PCA", make), "lda-pca": ("LDA", make)})
+    plots = basis_plots.basis_plots({"pca": "PCA", "lda-pca": "LDA"}, make)
     for _ in range(2):
         for name, draw in plots.items():
             draw(results, tmp_path / name)
     assert list(plots) == ["basis_pca.png", "basis_lda_pca.png"]
     assert [path.name for path in tmp_path.iterdir()] == ["basis_pca.png"]
-    assert ranks == [5]
+    assert ranks == [("pca", 5)]

@@ -163,7 +163,7 @@ def test_fine_tuning_trains_the_basis_from_half_of_the_epochs_on():
                 built.append(row.plan(trial))
                 return built[-1]
 
-            training.train_row(rows.row(row.name, build), trial, verbose=0)
+            training.train_row(rows.Row(row.name, build), trial, verbose=0)
     frozen, tuned = (keras.ops.convert_to_numpy(plan.model.layers[0].basis) for plan in built)
     assert np.abs(tuned - frozen).max() > 1e-4
     np.testing.assert_allclose(frozen.T @ frozen, np.eye(32), atol=1e-4)

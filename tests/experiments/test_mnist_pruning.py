@@ -130,7 +130,7 @@ def test_tfmot_trains_to_the_same_weights():
             models.append(plan.model)
             return plan
 
-        outcome = training.train_row(rows.row("row", keep), trial, verbose=0)
+        outcome = training.train_row(rows.Row("row", keep), trial, verbose=0)
         assert outcome["facts"]["sparsity"] == pytest.approx(0.9, abs=1e-3)
     ours, theirs = (model.get_weights() for model in models)
     for own, other in zip(ours, theirs, strict=True):

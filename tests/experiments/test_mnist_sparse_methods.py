@@ -141,13 +141,11 @@ def test_the_basis_is_that_of_the_features_of_the_untrained_convolution():
             found[name] = plan.model, layers["conv"].get_weights()[0]
             return plan
 
-        training.train_row(rows.row(name, keep), trial, verbose=0)
+        training.train_row(rows.Row(name, keep), trial, verbose=0)
 
-    watched(lambda trial: sparse_methods.build_dense(trial, **LAYERS), "dense")
-    watched(lambda trial: sparse_methods.build_sac(trial, basis="pca", rank=8, **LAYERS), "pca")
-    watched(
-        lambda trial: sparse_methods.build_sac(trial, basis="random", rank=8, **LAYERS), "random"
-    )
+    watched(lambda trial: sparse_methods.build(trial, **LAYERS), "dense")
+    watched(lambda trial: sparse_methods.build(trial, basis="pca", rank=8, **LAYERS), "pca")
+    watched(lambda trial: sparse_methods.build(trial, basis="random", rank=8, **LAYERS), "random")
     kernel = found["dense"][1]
     for _, other in found.values():
         # The moments of the features, which are shared, are those of each row.

@@ -25,7 +25,7 @@ def trial(rng, tmp_path):
 
 
 def row(build):
-    return rows.row("row", build)
+    return rows.Row("row", build)
 
 
 def kernels(model):
@@ -118,21 +118,22 @@ def test_every_criterion_reaches_the_same_sparsity_from_the_dense_weights(trial,
 
 
 def test_one_shot_pruning_reports_before_and_after(trial):
-    models = []
+    built = []
 
-    def build(t):
-        def prune(model):
-            models.append(model.get_weights())
-            kept = [np.where(abs(w) < 0.1, 0, w) if w.ndim > 1 else w for w in models[0]]
-            model.set_weights(kept)
-            models.extend([model, kept])
-
-        return pruning_methods.one_shot(t, PADDING, rows.Recipe(1, 16, 1e-4), prune)
+    def build(trial):
+        tuning = rows.Recipe(1, 16, 1e-4)
+        plan = pruning_methods.build_one_shot(trial, PADDING, tuning=tuning, threshold=0.1)
+        built.extend([plan.model, plan.model.get_weights()])
+        return plan
 
     outcome = training.train_row(row(build), trial, verbose=0)
-    before, model, after = models
+    model, after = built
+    before = pruning_network.dense_weights(trial, PADDING)
+    for dense, pruned in zip(before, after, strict=True):
+        expected = np.where(np.abs(dense) < 0.1, 0, dense) if dense.ndim > 1 else dense
+        np.testing.assert_array_equal(pruned, expected)
     facts, split = outcome["facts"], trial.split
-    # The baseline was trained on the way: its weights are kept, and those of its chosen epoch.
+    # The baseline was trained first, and its weights at the chosen epoch are stored.
     with np.load(trial.folder / "weights" / "dense-seed7.npz") as kept:
         for i, weight in enumerate(before):
             np.testing.assert_array_equal(kept[f"weight_{i}"], weight)
@@ -169,9 +170,14 @@ def test_filters_below_the_threshold_of_their_layer(trial):
     # Between the smallest norm of the second convolution and the next.
     between = float(np.sort(norms[1])[:2].mean())
     thresholds = {"conv_1": float(np.median(norms[0])), "conv_2": between}
-    facts = pruning_methods.filter_norms(model)
-    assert facts["conv_1"] == pytest.approx(np.percentile(norms[0], [0, 25, 50, 75, 100]), abs=1e-3)
-    pruning_methods.prune_filters(model, thresholds)
+    weights = model.get_weights()
+    trial.shared("dense weights", lambda: weights)
+    plan = pruning_methods.build_one_shot(
+        trial, PADDING, tuning=trial.recipe, filter_thresholds=thresholds
+    )
+    model = plan.model
+    quartiles = np.percentile(norms[0], [0, 25, 50, 75, 100])
+    assert plan.facts["filter_norms"]["conv_1"] == pytest.approx(quartiles, abs=1e-3)
     after = [np.abs(w).sum(axis=(0, 1, 2)) for w in kernels(model)[:2]]
     np.testing.assert_array_equal(after[0] == 0, norms[0] < thresholds["conv_1"])
     assert (after[1] == 0).sum() == 1

@@ -57,6 +57,5 @@ def test_without_pruned_rows_there_is_nothing_to_draw(tmp_path, runs, seed):
 
 def test_one_seed_has_no_deviation(tmp_path, runs):
     single = [run for run in runs if run["seed"] == 1]
-    table = tables.summary(single, [], "dense", VIEW)
-    assert np.isnan(table["sparsity_std"]).all()
+    assert np.isnan(tables.Results(single, [], view=VIEW).table["sparsity_std"]).all()
     assert len(drawn(single, tmp_path)) == 4

@@ -39,7 +39,7 @@ def test_a_run_trains_on_the_batches_in_their_order(rng):
     def build(trial):
         return rows.Plan(model, x_train=ShuffledBatches(x, y, size, trial.seed))
 
-    training.train_row(rows.row("row", build), trial, verbose=0)
+    training.train_row(rows.Row("row", build), trial, verbose=0)
     for epoch in range(epochs):
         chosen = sample_order(samples, 11, epoch)
         for start in range(0, samples, size):

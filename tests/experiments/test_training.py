@@ -26,7 +26,7 @@ def network(first):
 
 
 def row(build, name="dense"):
-    return rows.row(name, build)
+    return rows.Row(name, build)
 
 
 def test_the_epoch_is_chosen_on_validation():
@@ -194,9 +194,9 @@ def test_what_is_shared_is_made_once(trial):
 
 def test_a_row_records_what_it_passes_to_its_function():
     recipe = rows.Recipe(2, 8, 0.1)
-    row = rows.row(
+    row = rows.Row(
         "pca-8", lambda *args, **given: (args, given), method="pca", rank=8, tuning=recipe
     )
     assert row.plan("trial") == (("trial",), {"rank": 8, "tuning": recipe})
     assert row.settings == {"method": "pca", "rank": 8, "tuning": recipe.settings()}
-    assert rows.row("dense", print).method == "dense"
+    assert rows.Row("dense", print).method == "dense"
