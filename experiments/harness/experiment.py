@@ -62,6 +62,11 @@ class Session:
     def __init__(self, experiment: Experiment, options: Options):
         options.check()
         self.experiment, self.options = experiment, options
+        if options.dataset not in experiment.setups:
+            raise ExperimentError(
+                f"--dataset must be one of {', '.join(experiment.setups)}. "
+                f"Received: {options.dataset}."
+            )
         self.settings = experiment.setups[options.dataset].settings(options)
         self.rows = experiment.rows(self.settings)
         self.selected = select_rows(self.rows, options.runs)

@@ -29,10 +29,10 @@ def label_points(
 
     Args:
         axes: the points are already drawn on it, with final limits and scales.
-        x: `(n,)` in data units.
-        y: `(n,)` in data units.
-        texts: labels, one per point.
-        colours: colours, one per point.
+        x: `(n,)` in data units; likewise `y`.
+        y: see `x`.
+        texts: one label per point.
+        colours: one colour per point.
         half_heights: `(n,)` half lengths of the error bars, in data units.
     """
     figure = axes.figure.canvas.figure
@@ -83,18 +83,13 @@ def label_points(
         placed.append(box(best))
         label.set(position=best, horizontalalignment="right" if best[0] < 0 else "left")
         if abs(best[0]) > 10 or abs(best[1]) > _LINE:
+            line = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
             axes.annotate(
                 "",
                 (x[index], y[index]),
                 xytext=(best[0] - np.sign(best[0]), best[1]),
                 textcoords="offset points",
-                arrowprops={
-                    "arrowstyle": "-",
-                    "linewidth": 0.5,
-                    "color": colours[index],
-                    "shrinkA": 0,
-                    "shrinkB": 2,
-                },
+                arrowprops={**line, "color": colours[index]},
             )
 
 

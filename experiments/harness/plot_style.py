@@ -36,13 +36,7 @@ BAR_ERRORS: Any = {"elinewidth": 1, "capsize": 2}
 
 @contextmanager
 def new_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """Give an empty figure in the common style; it is written as a PNG at the end of the block.
-
-    Args:
-        path: PNG to write.
-        width: in inches.
-        height: in inches.
-    """
+    """Give an empty figure, size in inches, and write it as a PNG at the end of the block."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure

@@ -16,12 +16,8 @@ from harness.training import train_row
 def layers(classes: int, padding: str) -> list[tuple[str, dict[str, Any]]]:
     """Return class name and arguments of each layer after the input.
 
-    The network is `conv 32, pool, conv 64, pool, dense 128, dense`, with kernels of 3x3, ReLU, and
-    pools of 2x2.
-
-    Args:
-        classes: units of the last layer, which returns logits.
-        padding: of the convolutions.
+    The network is `conv 32, pool, conv 64, pool, dense 128, dense`, with kernels of 3x3, ReLU,
+    pools of 2x2, and logits as outputs.
     """
     convolution = {"kernel_size": 3, "activation": "relu", "padding": padding}
     return [

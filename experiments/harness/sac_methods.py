@@ -43,16 +43,7 @@ TITLES = {kind: title for kind, (title, _) in _KINDS.items()}
 
 
 def make_basis(trial: Trial, kind: str, rank: int) -> tuple[bases.Basis, dict[str, Any]]:
-    """Make a basis of the training samples.
-
-    Args:
-        trial: data and seed.
-        kind: a kind of `TITLES`.
-        rank: number of columns.
-
-    Returns:
-        The basis and its `basis_facts`.
-    """
+    """Return a basis of the training samples, of a kind of `TITLES`, and its `basis_facts`."""
     split = trial.split
     moments, moments_seconds = trial.timed(
         "moments", lambda: bases.Moments.from_data(split.x_train, split.y_train)
@@ -104,8 +95,8 @@ def build_sac(
         basis: a kind of `TITLES`.
         rank: columns of the basis.
         units: of the first layer.
-        finetuned: whether to train the basis too in the second half of the epochs.
-        precomputed: whether to train on the projections of the samples, computed once.
+        finetuned: train the basis too, in the second half of the epochs.
+        precomputed: train on the projections of the samples, which are computed once.
     """
     made, facts = make_basis(trial, basis, rank)
     model = _network(trial, SACDense(units, made, activation="relu"))

@@ -5,13 +5,7 @@ import numpy as np
 
 
 def sample_order(samples: int, seed: int, epoch: int) -> np.ndarray:
-    """Return the order of the samples in an epoch, a permutation of `0 .. samples - 1`.
-
-    Args:
-        samples: number of samples.
-        seed: of the run.
-        epoch: counted from 0.
-    """
+    """Return a permutation of `0 .. samples - 1` for an epoch, counted from 0."""
     return np.random.default_rng([seed, epoch]).permutation(samples)
 
 

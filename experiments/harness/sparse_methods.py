@@ -48,12 +48,8 @@ def network(
 ) -> keras.Model:
     """Build the network, which returns logits.
 
-    Args:
-        trial: data, seed and recipe.
-        padding: of the convolution.
-        hidden_units: of the hidden layer.
-        basis: of the `SACDense` that replaces the hidden layer.
-        features: the layers before the hidden layer, if they already exist.
+    With a basis, the hidden layer is a `SACDense`. `features` are the layers before it, if they
+    already exist.
     """
     hidden: dict[str, Any] = {"activation": "relu", "name": "hidden"}
     return keras.Sequential(

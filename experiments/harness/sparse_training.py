@@ -18,11 +18,7 @@ def shuffled_plan(
 ) -> Plan:
     """Plan a training with the same order of samples on every backend and for tfmot.
 
-    Args:
-        trial: data, seed and recipe.
-        model: the model to train.
-        recipe: replaces the recipe of the trial.
-        options: other arguments of `Plan`.
+    `recipe` replaces the recipe of the trial; `options` are other arguments of `Plan`.
     """
     split, chosen = trial.split, recipe or trial.recipe
     return Plan(
@@ -92,14 +88,8 @@ def pruning_plan(
 ) -> Plan:
     """Plan a training that prunes a model by a schedule.
 
-    Args:
-        trial: data, seed and recipe.
-        model: the model to train.
-        schedule: sparsity over the steps.
-        criterion: ranks the weights.
-        recipe: replaces the recipe of the trial.
-        scope: how the zeros are distributed over the kernels; None: the same sparsity in each.
-        options: other arguments of `Plan`.
+    `criterion` ranks the weights. `scope` distributes the zeros over the kernels; with None, each
+    kernel has the same sparsity. The other arguments are those of `shuffled_plan`.
     """
     logger = pruning.SparsityLogger(max(schedule.frequency // 2, 1))
     return shuffled_plan(

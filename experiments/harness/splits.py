@@ -91,16 +91,7 @@ def split(dataset: Dataset, seed: int, validation_fraction: float = 0.1) -> Spli
 
 
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the exact mean and standard deviation of each channel.
-
-    They are computed from a histogram of the uint8 values.
-
-    Args:
-        images: `(n, height, width, channels)` uint8.
-
-    Returns:
-        Mean and standard deviation, each `(channels,)` float64.
-    """
+    """Return the exact mean and standard deviation of each channel of uint8 images."""
     values = np.arange(256.0)
     histograms = np.zeros((images.shape[-1], 256))
     # In chunks, because bincount makes an int64 copy of its input.
