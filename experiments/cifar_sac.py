@@ -33,7 +33,7 @@ SETUPS = {
 
 
 def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
-    """Return all rows of the table. The rows of one rank have the last rank of the data set."""
+    """Return all rows of the table. A basis of only one rank has the last rank of the settings."""
     rank = settings.ranks[-1]
     discriminants = min(datasets.CLASSES - 1, rank)
 

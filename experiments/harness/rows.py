@@ -136,7 +136,8 @@ class Row:
             Defaults to the name.
         note: printed below the table.
         skip_reason: why the row cannot be run here, or None.
-        arguments: JSON values or recipes, passed to `build` and recorded in the result files.
+        arguments: JSON values or recipes, passed to `build` and recorded in the result files. There
+            must be more training samples than a `rank`.
 
     Examples:
         >>> Row("pca-8", lambda trial, rank: ..., method="pca", rank=8).settings

@@ -10,8 +10,6 @@ from harness.rows import Plan, Trial
 from keras_sac import BasisFinetuning, SACDense, bases, precompute_projection
 
 HIDDEN_UNITS = 512
-
-
 # Kind of basis -> title, function of the moments of the data, the trial and the rank. The random
 # and the DCT basis need no data, but get their statistics: these set the initial scale of the
 # learner, so that all rows start with outputs of the same variance.
