@@ -32,6 +32,8 @@ _ALLOWED = {
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): codecs.encode,
 }
+# What NumPy raises for files that are truncated or not an archive.
+_UNREADABLE = (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error)
 
 
 def load_npz(path: Path) -> tuple[np.ndarray, ...]:
@@ -62,14 +64,7 @@ def load_npz(path: Path) -> tuple[np.ndarray, ...]:
             return tuple(archive[key] for key in KEYS)
     except ExperimentError:
         raise
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except _UNREADABLE as error:
         raise ExperimentError(
             f"{path} cannot be read as an .npz ({type(error).__name__}: {error}). It is truncated, "
             "or numpy.savez did not write it. Write or download it again."

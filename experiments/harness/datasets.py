@@ -26,23 +26,13 @@ KNOWN_HASHES = {
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Images and labels, with the label that results measured on them carry.
+    """Images and labels, with the label that results measured on them carry."""
 
-    Args:
-        name: `"cifar10"`, `"mnist"` or `"digits"`.
-        label: name and origin of the data, for tables and plots.
-        sha256: `array_hash` of the four arrays, before any limit.
-        x_train: `(n, height, width, channels)` uint8.
-        y_train: `(n,)` int32, in 0..9.
-        x_test: `(m, height, width, channels)` uint8.
-        y_test: `(m,)` int32, in 0..9.
-    """
-
-    name: str
-    label: str
-    sha256: str
-    x_train: np.ndarray
-    y_train: np.ndarray
+    name: str  # "cifar10", "mnist" or "digits"
+    label: str  # name and origin of the data, for tables and plots
+    sha256: str  # `array_hash` of the four arrays, before any limit
+    x_train: np.ndarray  # (n, height, width, channels) uint8
+    y_train: np.ndarray  # (n,) int32, in 0..9
     x_test: np.ndarray
     y_test: np.ndarray
 

@@ -8,13 +8,7 @@ import numpy as np
 
 from harness.pruning_network import network, trained_network
 from harness.rows import Plan, Recipe, Trial
-from harness.sparse_training import (
-    polynomial_schedule,
-    pruning_plan,
-    shuffled_plan,
-    sparsity_facts,
-    total_steps,
-)
+from harness.sparse_training import pruning_plan, shuffled_plan, sparsity_facts
 from harness.training import EpochEvaluation
 from keras_sac import pruning
 
@@ -23,19 +17,13 @@ END_FROM_DENSE = 0.6
 OBS_BLOCK = 32
 
 
-def build_gradual(
-    trial: Trial,
-    padding: str,
-    *,
-    sparsity: float,
-    begin_epoch: int = 0,
-    scope: str | None = None,
-    **schedule: Any,
-) -> Plan:
-    """Prune by magnitude while training from the initial weights, from `begin_epoch` on."""
-    begin = begin_epoch * trial.recipe.steps(len(trial.split.x_train))
-    decay = polynomial_schedule(total_steps(trial), sparsity, begin=begin, **schedule)
-    return pruning_plan(trial, network(trial, padding), decay, scope=scope)
+def build_gradual(trial: Trial, padding: str, *, begin_epoch: int = 0, **options: Any) -> Plan:
+    """Prune by magnitude while training from the initial weights, from `begin_epoch` on.
+
+    `options` are other arguments of `pruning_plan`.
+    """
+    begin = begin_epoch * trial.recipe.steps(trial.split)
+    return pruning_plan(trial, network(trial, padding), begin=begin, **options)
 
 
 def build_criterion(
@@ -44,7 +32,6 @@ def build_criterion(
     *,
     criterion: str,
     block_size: int | None,
-    sparsity: float,
     frequency: int,
     tuning: Recipe,
     **schedule: Any,
@@ -54,14 +41,12 @@ def build_criterion(
     The schedule begins after `frequency` steps, because some criteria need gradients.
     """
     model = trained_network(trial, padding)
-    decay = polynomial_schedule(
-        total_steps(trial, tuning), sparsity, frequency=frequency, begin=frequency, **schedule
-    )
     rules: dict[str, Any] = {"random": pruning.Random(trial.seed)}
     if block_size is not None:
         rules["obs"] = pruning.OBS(block_size=block_size)
+    schedule |= {"frequency": frequency, "begin": frequency}
     rule = rules.get(criterion, criterion)
-    return pruning_plan(trial, model, decay, criterion=rule, recipe=tuning)
+    return pruning_plan(trial, model, criterion=rule, recipe=tuning, **schedule)
 
 
 def build_one_shot(

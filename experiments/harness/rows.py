@@ -19,20 +19,12 @@ def cross_entropy() -> keras.losses.Loss:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Training settings.
-
-    Args:
-        epochs: passes over the training part, at least 1.
-        batch_size: samples per step.
-        learning_rate: of the optimizer.
-        momentum: of SGD, at least 0 and below 1.
-        algorithm: `"sgd"`, or `"adam"` with Keras' default moments.
-    """
+    """Training settings: SGD, or Adam with Keras' default moments."""
 
     epochs: int
     batch_size: int
     learning_rate: float
-    momentum: float = 0.9
+    momentum: float = 0.9  # of SGD
     algorithm: Literal["sgd", "adam"] = "sgd"
 
     def optimizer(self) -> keras.optimizers.Optimizer:
@@ -52,9 +44,9 @@ class Recipe:
             return {**shared, "momentum": self.momentum}
         return {**shared, "optimizer": self.algorithm}
 
-    def steps(self, samples: int) -> int:
-        """Return the number of steps in an epoch of `samples` samples."""
-        return -(-samples // self.batch_size)
+    def steps(self, split: Split) -> int:
+        """Return the number of steps in an epoch."""
+        return -(-len(split.x_train) // self.batch_size)
 
 
 @dataclasses.dataclass

@@ -19,7 +19,7 @@ _KINDS: dict[str, tuple[str, Callable[[bases.Moments, Trial, int], bases.Basis]]
     "random": (
         "Random orthonormal vectors",
         lambda moments, trial, rank: bases.with_statistics(
-            bases.random_orthogonal(_in_dim(trial), rank, trial.seed), moments
+            bases.random_orthogonal(len(moments.mean), rank, trial.seed), moments
         ),
     ),
     "lda-pca": (
@@ -40,21 +40,32 @@ _KINDS: dict[str, tuple[str, Callable[[bases.Moments, Trial, int], bases.Basis]]
 TITLES = {kind: title for kind, (title, _) in _KINDS.items()}
 
 
-def make_basis(trial: Trial, kind: str, rank: int) -> tuple[bases.Basis, dict[str, Any]]:
-    """Return a basis of the training samples, of a kind of `TITLES`, and its `basis_facts`."""
-    split = trial.split
+def make_basis(
+    trial: Trial,
+    kind: str,
+    rank: int,
+    make_moments: Callable[[], bases.Moments] | None = None,
+) -> tuple[bases.Basis, dict[str, Any]]:
+    """Make a basis, once per trial.
+
+    Args:
+        trial: data and seed.
+        kind: a kind of `TITLES`.
+        rank: number of columns.
+        make_moments: returns the moments of the samples that the basis is made for. Defaults to
+            those of the training part.
+
+    Returns:
+        The basis, and its rank, explained variance and computation times for the result file.
+    """
+    x, y = trial.split.x_train, trial.split.y_train
     moments, moments_seconds = trial.timed(
-        "moments", lambda: bases.Moments.from_data(split.x_train, split.y_train)
+        "moments", make_moments or (lambda: bases.Moments.from_data(x, y))
     )
     make = _KINDS[kind][1]
-    basis, seconds = trial.timed(f"{kind}-{rank}", lambda: make(moments, trial, rank))
-    return basis, basis_facts(basis, moments_seconds, seconds)
-
-
-def basis_facts(basis: bases.Basis, moments_seconds: float, basis_seconds: float) -> dict[str, Any]:
-    """Return rank, explained variance and computation times of a basis for the result file."""
+    basis, basis_seconds = trial.timed(f"{kind}-{rank}", lambda: make(moments, trial, rank))
     explained = basis.explained_variance_ratio
-    return {
+    return basis, {
         "rank": basis.rank,
         "moments_seconds": moments_seconds,
         "basis_seconds": basis_seconds,
@@ -62,13 +73,9 @@ def basis_facts(basis: bases.Basis, moments_seconds: float, basis_seconds: float
     }
 
 
-def _in_dim(trial: Trial) -> int:
-    return trial.split.x_train.shape[1]
-
-
 def _network(trial: Trial, first: keras.layers.Layer) -> keras.Model:
     return keras.Sequential(
-        [keras.Input((_in_dim(trial),)), first, keras.layers.Dense(trial.split.classes)]
+        [keras.Input(trial.split.x_train.shape[1:]), first, keras.layers.Dense(trial.split.classes)]
     )
 
 

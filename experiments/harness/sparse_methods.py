@@ -8,14 +8,8 @@ import numpy as np
 
 from harness.model_costs import costs, near_zero
 from harness.rows import Plan, Trial, cross_entropy
-from harness.sac_methods import basis_facts
-from harness.sparse_training import (
-    polynomial_schedule,
-    pruning_plan,
-    shuffled_plan,
-    sparsity_facts,
-    total_steps,
-)
+from harness.sac_methods import make_basis
+from harness.sparse_training import pruning_plan, shuffled_plan, sparsity_facts
 from keras_sac import ProximalL1, SACDense, SparsemaxLoss, add_kernel_l1, bases, swap_head
 
 HIDDEN_UNITS = 64
@@ -85,7 +79,7 @@ def build(
         rank: of the basis.
         head: `"softmax"`, or `"sparsemax"` with its loss.
         sparsity: prune all trained kernels by magnitude up to this fraction of zeros.
-        schedule: other arguments of `polynomial_schedule`.
+        schedule: other arguments of `pruning_plan`.
     """
     facts, loss = {}, SparsemaxLoss() if head == "sparsemax" else cross_entropy()
     if basis is None:
@@ -94,8 +88,7 @@ def build(
         model, facts = _sac_network(trial, basis, rank, padding, hidden_units)
     if sparsity is None:
         return _measured(trial, shuffled_plan(trial, model, facts=facts, loss=loss), head)
-    decay = polynomial_schedule(total_steps(trial), sparsity, **schedule)
-    plan = pruning_plan(trial, model, decay, loss=loss)
+    plan = pruning_plan(trial, model, sparsity, loss=loss, **schedule)
     plan.facts |= facts
     return _measured(trial, plan, head)
 
@@ -130,22 +123,12 @@ def _measured(trial: Trial, plan: Plan, head: str = "softmax") -> Plan:
 
 
 def _sac_network(
-    trial: Trial, kind: str, rank: int, padding: str, hidden_units: int
+    trial: Trial, basis: str, rank: int, padding: str, hidden_units: int
 ) -> tuple[keras.Model, dict[str, Any]]:
     features = feature_network(trial, padding)
     # The features are the same in all rows of a seed, because the convolution is built first.
-    moments, moments_seconds = trial.timed("feature moments", lambda: _moments(features, trial))
-
-    def make() -> bases.Basis:
-        if kind == "pca":
-            return bases.pca(moments, rank)
-        # A random basis needs no data, but their statistics set the initial scale of the learner.
-        chosen = bases.random_orthogonal(features.output_shape[-1], rank, trial.seed)
-        return bases.with_statistics(chosen, moments)
-
-    basis, basis_seconds = trial.timed(f"{kind}-{rank}", make)
-    model = network(trial, padding, hidden_units, basis, features)
-    return model, basis_facts(basis, moments_seconds, basis_seconds)
+    made, facts = make_basis(trial, basis, rank, lambda: _moments(features, trial))
+    return network(trial, padding, hidden_units, made, features), facts
 
 
 def _moments(features: keras.Sequential, trial: Trial) -> bases.Moments:

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from harness.rows import Plan, Recipe, Trial
+from harness.rows import Plan, Recipe, Trial, cross_entropy
 from harness.shuffled_batches import ShuffledBatches
 from keras_sac import pruning
 
@@ -44,12 +44,6 @@ def sparsity_facts(model: keras.Model) -> dict[str, Any]:
     }
 
 
-def total_steps(trial: Trial, recipe: Recipe | None = None) -> int:
-    """Return the number of steps of a whole training."""
-    recipe = recipe or trial.recipe
-    return recipe.epochs * recipe.steps(len(trial.split.x_train))
-
-
 def polynomial_schedule(
     steps: int,
     sparsity: float,
@@ -79,33 +73,33 @@ def polynomial_schedule(
 def pruning_plan(
     trial: Trial,
     model: keras.Model,
-    schedule: pruning.PolynomialDecay,
+    sparsity: float,
     *,
     criterion: Any = "magnitude",
-    recipe: Recipe | None = None,
     scope: str | None = None,
-    **options: Any,
+    recipe: Recipe | None = None,
+    loss: keras.losses.Loss | None = None,
+    **schedule: Any,
 ) -> Plan:
-    """Plan a training that prunes a model by a schedule.
+    """Plan a training that prunes a model by a `polynomial_schedule`.
 
     `criterion` ranks the weights. `scope` distributes the zeros over the kernels; with None, each
-    kernel has the same sparsity. The other arguments are those of `shuffled_plan`.
+    kernel has the same sparsity. `recipe` replaces the recipe of the trial.
     """
-    logger = pruning.SparsityLogger(max(schedule.frequency // 2, 1))
+    chosen = recipe or trial.recipe
+    decay = polynomial_schedule(chosen.epochs * chosen.steps(trial.split), sparsity, **schedule)
+    logger = pruning.SparsityLogger(max(decay.frequency // 2, 1))
     return shuffled_plan(
         trial,
         model,
         recipe,
         optimizer=pruning.PruningOptimizer(
-            (recipe or trial.recipe).optimizer(),
-            schedule,
-            criterion=criterion,
-            scope=scope or "layer",
+            chosen.optimizer(), decay, criterion=criterion, scope=scope or "layer"
         ),
+        loss=loss or cross_entropy(),
         callbacks=[logger],
-        facts={"schedule": schedule.get_config()},
+        facts={"schedule": decay.get_config()},
         finish=lambda _: {**sparsity_facts(model), "trace": _trace(logger)},
-        **options,
     )
 
 

@@ -11,26 +11,15 @@ from harness.datasets import CLASSES, Dataset
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The data of one seed, as normalized float32 samples.
+    """The data of one seed: normalized float32 samples with their labels."""
 
-    Args:
-        x_train: `(n, *image_shape)`, or `(n, features)` after `flat`; likewise the others.
-        y_train: `(n,)` int32.
-        x_val: samples that the epoch is chosen on.
-        y_val: their labels.
-        x_test: samples that nothing is chosen on.
-        y_test: their labels.
-        image_shape: `(height, width, channels)`.
-        classes: number of classes.
-    """
-
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_val: np.ndarray
+    x_train: np.ndarray  # (n, *image_shape), or (n, features) after `flat`
+    y_train: np.ndarray  # (n,) int32
+    x_val: np.ndarray  # the epoch is chosen on these samples
     y_val: np.ndarray
-    x_test: np.ndarray
+    x_test: np.ndarray  # nothing is chosen on these samples
     y_test: np.ndarray
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, int, int]  # height, width, channels
     classes: int = CLASSES
 
     def flat(self) -> "Split":

@@ -15,12 +15,7 @@ import numpy as np
 from harness import ExperimentError, pruning_network
 from harness.rows import Plan, Trial
 from harness.shuffled_batches import sample_order
-from harness.sparse_training import (
-    polynomial_schedule,
-    shuffled_plan,
-    sparsity_facts,
-    total_steps,
-)
+from harness.sparse_training import polynomial_schedule, shuffled_plan, sparsity_facts
 
 _CHILD = Path(__file__).with_name("tfmot_child.py")
 
@@ -42,7 +37,8 @@ def build_tfmot(trial: Trial, padding: str, *, sparsity: float, **schedule: Any)
     """
     model = pruning_network.network(trial, padding)
     plan = shuffled_plan(trial, model)
-    decay = polynomial_schedule(total_steps(trial), sparsity, **schedule).get_config()
+    steps = trial.recipe.epochs * trial.recipe.steps(trial.split)
+    decay = polynomial_schedule(steps, sparsity, **schedule).get_config()
     plan.facts["schedule"] = decay
 
     def fit(evaluation: keras.callbacks.Callback) -> None:
