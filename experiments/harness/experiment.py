@@ -137,6 +137,7 @@ def select_rows(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
     known = [row.name for row in rows]
     unknown = [name for name in names if name not in known]
     if unknown:
+        # The names end the message, so that other programs can read them.
         raise ExperimentError(
             f"--runs has unknown rows. Received: {', '.join(unknown)}; expected names among "
             f"{', '.join(known)}."

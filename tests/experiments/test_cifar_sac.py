@@ -68,7 +68,7 @@ def test_end_to_end(folder):
     assert len(run["history"]["test_accuracy"]) == 1
 
 
-def test_a_second_start_goes_on_where_the_first_stopped(folder, capsys, monkeypatch):
+def test_a_second_start_runs_only_what_is_missing(folder, capsys, monkeypatch):
     trained = []
 
     def train(row, trial, verbose):
@@ -80,7 +80,7 @@ def test_a_second_start_goes_on_where_the_first_stopped(folder, capsys, monkeypa
     assert start([*arguments, "--seeds", "3"]) == 0
     assert trained == []
     assert "dense, seed 3: already done" in capsys.readouterr().out
-    # The header names the command that makes the whole table, whichever one was given.
+    # The header has the command for the whole table, not the last command.
     assert start([*TINY, "--output-dir", str(folder), "--runs", "dense"]) == 0
     assert trained == [("dense", 42), ("dense", 43), ("dense", 44)]
     command = "--limit 120 --seeds 3 42 43 44 --runs dense pca-32-precomputed"

@@ -84,7 +84,7 @@ def test_limit_keeps_the_first_samples():
         digits.limited(1423)
 
 
-def test_no_network_names_both_ways_out(monkeypatch):
+def test_without_network_the_error_names_both_solutions(monkeypatch):
     def fail():
         raise Exception("URL fetch failure on example: None -- Name or service not known")
 
@@ -105,7 +105,7 @@ def test_downloaded_images_are_channels_last(layout, monkeypatch, cifar_arrays):
     assert loaded.label == "CIFAR-10 (keras.datasets)"
 
 
-def test_folders_that_hold_nothing(tmp_path):
+def test_folders_without_the_data(tmp_path):
     with pytest.raises(
         ExperimentError, match=r"a folder with cifar-10-batches-py/ or cifar10.npz.*no such file"
     ):

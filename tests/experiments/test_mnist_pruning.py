@@ -82,7 +82,7 @@ def test_end_to_end(folder):
     assert str(folder) not in (folder / "table.md").read_text()
 
 
-def test_rows_that_cannot_be_run_say_so(folder, capsys, monkeypatch):
+def test_skipped_rows_are_reported_with_their_reason(folder, capsys, monkeypatch):
     monkeypatch.setattr(tfmot_row.importlib.util, "find_spec", lambda name: None)
     arguments = [*FAST, "--output-dir", str(folder), "--runs", "tfmot-80", "tfmot-95"]
     assert start(arguments) == 0
@@ -140,7 +140,7 @@ def test_tfmot_trains_to_the_same_weights():
         assert np.quantile(np.abs(own - other), 0.99) < 1e-4
 
 
-def test_options_are_those_of_the_harness_and_more():
+def test_options_extend_those_of_the_harness():
     assert issubclass(mnist_pruning.PruningOptions, Options)
     assert mnist_pruning.PruningOptions().dataset == "mnist"
     assert pruning_network.layers(10, "valid")[0][1]["kernel_size"] == 3

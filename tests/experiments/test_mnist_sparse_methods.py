@@ -88,7 +88,7 @@ def test_end_to_end(folder, runs):
 
 
 @pytest.mark.slow
-def test_what_is_measured_is_the_chosen_epoch_with_its_head(runs):
+def test_the_model_of_the_chosen_epoch_is_measured_with_its_head(runs):
     for run in runs.values():
         facts = run["facts"]
         assert facts["measured_accuracy"] == run["result"]["test_accuracy"]
@@ -105,12 +105,12 @@ def test_what_is_measured_is_the_chosen_epoch_with_its_head(runs):
 
 
 @pytest.mark.slow
-def test_each_method_does_what_it_is_for(runs):
+def test_each_method_makes_its_kind_of_zeros(runs):
     facts = {name: run["facts"] for name, run in runs.items()}
     for name in ("sparsemax", "combined"):
         assert facts[name]["output_sparsity"] > 0
     assert facts["dense"]["output_sparsity"] == facts["dense"]["sparsity"] == 0
-    # L1 by the gradient brings weights near zero, and proximal L1 to it.
+    # L1 in the loss makes small weights, and proximal L1 makes zeros.
     assert facts["l1-0.01"]["sparsity"] < 1e-3
     assert facts["l1-0.01"]["near_zero"] > 2 * facts["dense"]["near_zero"]
     assert 0.2 < facts["proximal-20"]["sparsity"] < 1

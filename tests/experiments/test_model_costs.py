@@ -52,11 +52,11 @@ def test_bytes_are_those_of_the_file(model, tmp_path):
     content = (tmp_path / "model.keras").read_bytes()
     sizes = model_costs.file_sizes(model)
     assert sizes["file_bytes"] == len(content)
-    # The date in the file is another one.
+    # The files contain different dates.
     assert sizes["gzip_bytes"] == pytest.approx(len(gzip.compress(content, 9)), abs=5)
 
 
-def test_weights_near_zero(model):
+def test_near_zero(model):
     kernel, bias, head, other = model.get_weights()
     model.set_weights([np.full_like(kernel, 0.5), bias, np.full_like(head, -1e-4), other])
     assert model_costs.near_zero(model, 1e-3) == 6 / 18

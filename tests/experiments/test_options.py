@@ -62,7 +62,7 @@ def test_an_unknown_data_set_is_refused_by_the_parser(capsys):
         (["--seeds", str(2**32)], "--seeds must .* Received: 4294967296"),
     ],
 )
-def test_values_that_make_no_sense(arguments, message):
+def test_invalid_values_are_refused(arguments, message):
     with pytest.raises(ExperimentError, match=message):
         parse(*arguments).check()
 
@@ -75,7 +75,7 @@ def test_the_recorded_command_has_no_path_of_the_machine():
     assert parse().command("cifar_sac") == "python experiments/cifar_sac.py"
 
 
-def test_where_results_go():
+def test_the_folder_of_the_results():
     assert parse("--output-dir", "here").folder("cifar_sac") == Path("here")
     folder = parse("--dataset", "digits").folder("cifar_sac")
     assert folder.parent == Path("results/cifar_sac")

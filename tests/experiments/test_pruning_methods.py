@@ -64,7 +64,7 @@ def test_a_schedule_begins_and_ends_on_multiples(steps, frequency, begin, expect
     assert (made.initial_sparsity, made.final_sparsity) == (0.5, 0.9)
 
 
-def test_the_network_has_the_layers_of_the_lecture(trial):
+def test_the_layers_of_the_network(trial):
     model = pruning_network.network(trial, "same")
     # Kernels 3x3 into 32 and 64 channels; the pools leave one position of 64.
     shapes = [w.shape for w in kernels(model)]
@@ -149,7 +149,7 @@ def test_one_shot_pruning_reports_before_and_after(trial):
         assert facts[f"test_accuracy_{name}"] == np.mean(labels == split.y_test)
 
 
-def test_kept_weights_of_other_settings_are_not_taken(trial, capsys):
+def test_stored_weights_of_other_settings_are_not_used(trial, capsys):
     first = pruning_network.dense_weights(trial, PADDING)
     assert "training them" in capsys.readouterr().out
     same = rows.Trial(trial.seed, trial.split, trial.recipe, trial.folder)

@@ -50,7 +50,7 @@ def test_all_plots(tmp_path, runs):
 
 
 @pytest.mark.parametrize("seed", [1, None])
-def test_without_pruned_rows_there_is_nothing_to_draw(tmp_path, runs, seed):
+def test_without_pruned_rows_no_plot_is_drawn(tmp_path, runs, seed):
     alone = [run for run in runs if run["row"] == "dense" and seed in (run["seed"], None)]
     assert drawn(alone, tmp_path) == []
 

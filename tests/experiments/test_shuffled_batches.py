@@ -16,7 +16,7 @@ def test_an_order_is_a_permutation_of_its_seed_and_epoch():
     assert not np.array_equal(first, sample_order(50, 8, 0))
 
 
-def test_the_last_batch_has_what_is_left(rng):
+def test_the_last_batch_has_the_remaining_samples(rng):
     x, y = rng.normal(size=(10, 2)), np.arange(10)
     batches = ShuffledBatches(x, y, 4, seed=3)
     batches.begin_epoch(2)

@@ -41,7 +41,7 @@ def test_parts_are_the_samples_of_the_data_set(dataset):
     np.testing.assert_allclose(dataset.x_train[found], both, atol=1e-3)
 
 
-def test_the_seed_decides(dataset):
+def test_the_seed_decides_the_split(dataset):
     first, again, other = (splits.split(dataset, seed) for seed in (42, 42, 43))
     np.testing.assert_array_equal(first.x_val, again.x_val)
     assert not np.array_equal(first.y_val, other.y_val)

@@ -39,7 +39,7 @@ def test_mean_and_sample_standard_deviation(runs):
     assert dense["trainable_saved"] == 0
 
 
-def test_what_is_printed(runs):
+def test_the_printed_table(runs):
     readable = tables.Results(runs, ["dense", "pca-8"]).printable()
     dense, pca = readable.to_dict("records")
     assert pca["test acc. %"] == "53.00 ± 3.00"
@@ -56,7 +56,7 @@ def test_rows_without_the_baseline(runs):
     assert results.printable()["trained vs dense"].tolist() == [""]
 
 
-def test_one_line_a_run_in_the_order_asked_for(runs):
+def test_one_line_per_run_in_the_order_of_the_rows(runs):
     frame = tables.Results(runs, ["pca-8", "dense"]).by_run()
     assert list(zip(frame["row"], frame["seed"], strict=True)) == [
         ("pca-8", 42),
@@ -86,7 +86,7 @@ def test_fractions_and_the_gap_to_the_baseline(runs):
     view = tables.View(fractions={"sparsity": "zeros %"}, gap=True, hidden=("rank", "MACs"))
     results = tables.Results(runs, ["dense", "pca-8"], view=view)
     pca = results.table.set_index("row").loc["pca-8"]
-    # Means of what is there; dense has no other seed than 44, with 52 %.
+    # Means of the present values; dense has only seed 44, with 52 %.
     assert pca["sparsity_mean"] == pytest.approx(85)
     assert pca["gap_mean"] == pytest.approx(4)
     dense, readable = results.printable().to_dict("records")

@@ -1,4 +1,4 @@
-"""One run: counts, the choice of the epoch, what is evaluated and when."""
+"""Training of one row: counts, the choice of the epoch, and the evaluation."""
 
 import keras
 import numpy as np
@@ -57,7 +57,7 @@ def test_epochs_less_sparse_than_the_last_are_not_chosen():
     assert (result["best_test_epoch"], result["best_test_accuracy"]) == (3, 0.65)
 
 
-def test_a_plan_measures_and_is_given_the_weights_of_the_chosen_epoch(trial):
+def test_finish_receives_the_weights_of_the_chosen_epoch(trial):
     model = network(keras.layers.Dense(5))
     seen, accuracy = [], [0.6, 0.9, 0.7, 0.8]
 
@@ -85,10 +85,10 @@ def test_a_plan_measures_and_is_given_the_weights_of_the_chosen_epoch(trial):
         np.testing.assert_array_equal(weight, expected)
 
 
-def test_an_epoch_that_was_left_out_may_be_chosen_after_all(trial):
+def test_an_excluded_epoch_becomes_valid_if_a_later_one_is_less_sparse(trial):
     model = network(keras.layers.Dense(5))
     seen, kept = [], []
-    # The second epoch is sparser than the first, which is out; the third is as sparse as the first.
+    # The second epoch is sparser than the first, which is excluded; the third is as sparse as it.
     accuracy, sparsity = [0.9, 0.7, 0.8], [0.5, 0.6, 0.5]
 
     class Snapshots(keras.callbacks.Callback):
@@ -144,7 +144,7 @@ def test_a_run_reports_the_model_that_it_trained(trial):
     assert outcome["environment"]["backend"] == keras.config.backend()
 
 
-def test_a_seed_repeats_itself(trial):
+def test_the_same_seed_gives_the_same_run(trial):
     def build(trial):
         return rows.Plan(network(keras.layers.Dense(5, activation="relu")))
 
@@ -181,7 +181,7 @@ def test_counts(trial, rng, rank, trained, stored, macs):
     assert outcome["counts"] == {"trainable": trained, "stored": stored, "macs": macs}
 
 
-def test_what_is_shared_is_made_once(trial):
+def test_shared_values_are_computed_once(trial):
     made = []
     assert trial.shared("key", lambda: made.append(1) or "value") == "value"
     assert trial.shared("key", lambda: made.append(1) or "other") == "value"
