@@ -1,4 +1,4 @@
-"""What a finished model costs, against NumPy and the files themselves."""
+"""The measured costs of a model agree with NumPy and with the files themselves."""
 
 import gzip
 
@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from harness import costs
+from harness import model_costs
 from harness.splits import Split
 
 
@@ -37,7 +37,7 @@ def test_zeros_and_accuracy(model, split):
     kernel, bias, head, other = model.get_weights()
     hidden = np.maximum(split.x_test @ kernel + bias, 0)
     logits = hidden @ head + other
-    found = costs.costs(model, split)
+    found = model_costs.costs(model, split)
     assert found["measured_accuracy"] == np.mean(logits.argmax(axis=1) == split.y_test)
     assert found["output_sparsity"] == 0
     assert found["activations"] == {"hidden": np.mean(hidden == 0), "head": 0.0}
@@ -50,15 +50,15 @@ def test_zeros_and_accuracy(model, split):
 def test_bytes_are_those_of_the_file(model, tmp_path):
     model.save(tmp_path / "model.keras")
     content = (tmp_path / "model.keras").read_bytes()
-    sizes = costs.file_sizes(model)
+    sizes = model_costs.file_sizes(model)
     assert sizes["file_bytes"] == len(content)
-    # The date in the file is another one.
+    # The files contain different dates.
     assert sizes["gzip_bytes"] == pytest.approx(len(gzip.compress(content, 9)), abs=5)
 
 
-def test_weights_near_zero(model):
+def test_near_zero(model):
     kernel, bias, head, other = model.get_weights()
     model.set_weights([np.full_like(kernel, 0.5), bias, np.full_like(head, -1e-4), other])
-    assert costs.near_zero(model, 1e-3) == 6 / 18
+    assert model_costs.near_zero(model, 1e-3) == 6 / 18
     model.get_layer("head").trainable = False
-    assert costs.near_zero(model, 1e-3) == 0
+    assert model_costs.near_zero(model, 1e-3) == 0

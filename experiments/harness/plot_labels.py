@@ -1,4 +1,4 @@
-"""Labels beside the points of a plot, placed so that they cover neither each other nor a point."""
+"""Place text labels beside the points of a plot without overlaps."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from matplotlib.transforms import Bbox
 
 _FONT_SIZE = 8.0
 _LINE = 1.3 * _FONT_SIZE
-# Costs, in points of distance that a better place may be away.
+# Cost of a bad place, in points: a better place is taken if it is less than this farther away.
 _COVERS_LABEL = 2000.0
 _COVERS_POINT = 300.0
 _OUTSIDE = 5000.0
@@ -25,15 +25,15 @@ def label_points(
     colours: Sequence[str],
     half_heights: np.ndarray | None = None,
 ) -> None:
-    """Write each point's label at the cheapest free place near it, with a thin line if far.
+    """Write a label near each point, and connect it with a thin line if it is far away.
 
     Args:
-        axes: Where the points are drawn already; limits and scales final.
-        x: `(n,)` in data units.
-        y: `(n,)` in data units.
-        texts: n labels.
-        colours: n colours.
-        half_heights: `(n,)` half lengths of the error bars in data units.
+        axes: the points are already drawn on it, with final limits and scales.
+        x: `(n,)` in data units; likewise `y`.
+        y: see `x`.
+        texts: one label per point.
+        colours: one colour per point.
+        half_heights: `(n,)` half lengths of the error bars, in data units.
     """
     figure = axes.figure.canvas.figure
     figure.draw_without_rendering()
@@ -46,7 +46,7 @@ def label_points(
     points = [Bbox([a - margin, b + margin]) for a, b in zip(low, high, strict=True)]
     inside = axes.get_window_extent()
     placed: list[Bbox] = []
-    # From the top down, so that labels of points in one column keep their order.
+    # From top to bottom, so that labels of points in one column keep their order.
     order: list[int] = np.lexsort((x, -y)).tolist()
     for index in order:
         label = axes.annotate(
@@ -57,7 +57,7 @@ def label_points(
             va="center",
             fontsize=_FONT_SIZE,
             color=colours[index],
-            # Legible where a line passes below.
+            # Keeps the text readable on a line.
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
         extent = Text.get_window_extent(label)
@@ -83,23 +83,18 @@ def label_points(
         placed.append(box(best))
         label.set(position=best, horizontalalignment="right" if best[0] < 0 else "left")
         if abs(best[0]) > 10 or abs(best[1]) > _LINE:
+            line = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
             axes.annotate(
                 "",
                 (x[index], y[index]),
                 xytext=(best[0] - np.sign(best[0]), best[1]),
                 textcoords="offset points",
-                arrowprops={
-                    "arrowstyle": "-",
-                    "linewidth": 0.5,
-                    "color": colours[index],
-                    "shrinkA": 0,
-                    "shrinkB": 2,
-                },
+                arrowprops={**line, "color": colours[index]},
             )
 
 
 def _offsets() -> Iterator[tuple[float, float]]:
-    """Places to try around a point, in points: its label's edge to the right or to the left."""
+    """Yield places around a point to try, as offsets in points of the edge of the label."""
     for distance in (7.0, 16.0, 28.0, 45.0):
         for line in np.arange(-8, 8.5, 0.5):
             yield distance, line * _LINE

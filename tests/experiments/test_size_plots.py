@@ -1,12 +1,12 @@
-"""Figures of what sparse models cost, and which points are on the front."""
+"""Plots of accuracy and size, and which points are on the Pareto front."""
 
 import numpy as np
 import pytest
 
-from harness import cost_plots, tables
+from harness import size_plots, tables
 
 VIEW = tables.View(
-    shares={"activation_sparsity": "zero activations %"}, counts={"gzip_bytes": "gzip"}
+    fractions={"activation_sparsity": "zero activations %"}, counts={"gzip_bytes": "gzip"}
 )
 
 
@@ -30,16 +30,17 @@ def runs(outcome):
 
 
 @pytest.mark.parametrize("seeds", [{1}, {1, 2}])
-def test_both_figures(tmp_path, runs, seeds):
-    table = tables.summary([run for run in runs if run["seed"] in seeds], [], "dense", VIEW)
-    cost_plots.bars(table, tmp_path / "bars.png", baseline="dense", title="digits")
-    cost_plots.accuracy_against_size(table, tmp_path / "front.png", title="digits")
+def test_both_plots(tmp_path, runs, seeds):
+    results = tables.Results(runs, [], view=VIEW).only(lambda run: run["seed"] in seeds)
+    size_plots.accuracy_and_size(results, tmp_path / "bars.png")
+    size_plots.accuracy_against_size(results, tmp_path / "front.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bars.png", "front.png"]
 
 
 def test_one_row_is_its_own_front(tmp_path, runs):
-    table = tables.summary(runs[:1], [], "dense", VIEW)
-    cost_plots.accuracy_against_size(table, tmp_path / "front.png", title="digits")
+    size_plots.accuracy_against_size(
+        tables.Results(runs[:1], [], view=VIEW), tmp_path / "front.png"
+    )
     assert (tmp_path / "front.png").exists()
 
 
@@ -54,7 +55,7 @@ def test_one_row_is_its_own_front(tmp_path, runs):
     ],
 )
 def test_the_front(sizes, errors, expected):
-    assert cost_plots.on_front(np.array(sizes), np.array(errors)).tolist() == expected
+    assert size_plots.on_front(np.array(sizes), np.array(errors)).tolist() == expected
 
 
 def test_the_front_by_its_definition(rng):
@@ -64,4 +65,4 @@ def test_the_front_by_its_definition(rng):
         any(s <= size and e <= error and (s, e) != (size, error) for s, e in points)
         for size, error in points
     ]
-    assert cost_plots.on_front(sizes, errors).tolist() == [not b for b in beaten]
+    assert size_plots.on_front(sizes, errors).tolist() == [not b for b in beaten]

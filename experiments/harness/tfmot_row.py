@@ -1,4 +1,4 @@
-"""The same training by tensorflow_model_optimization, where that is installed."""
+"""Train a row with tensorflow_model_optimization in a child process."""
 
 import importlib.util
 import json
@@ -9,20 +9,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
-from harness import networks
-from harness.batches import order
-from harness.errors import ExperimentError
-from harness.plans import Plan, Trial
-from harness.pruned import schedule, steps_of
-from harness.training import EpochEvaluation
+from harness import ExperimentError, pruning_network
+from harness.rows import Plan, Trial
+from harness.shuffled_batches import sample_order
+from harness.sparse_training import polynomial_schedule, shuffled_plan, sparsity_facts
 
 _CHILD = Path(__file__).with_name("tfmot_child.py")
 
 
-def obstacle() -> str | None:
-    """Return why tfmot cannot be run here; None if it can."""
+def skip_reason() -> str | None:
+    """Return why tfmot cannot be run here, or None."""
     needed = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if not missing:
@@ -30,46 +29,47 @@ def obstacle() -> str | None:
     return f"not installed: {', '.join(missing)}; pip install 'keras-sac[tensorflow,tfmot]'"
 
 
-def build_tfmot(trial: Trial, padding: str, final: float, frequency: int) -> Plan:
-    """Prune as `pruned.build_gradual` does, from the same weights, by tfmot in a child process.
+def build_tfmot(trial: Trial, padding: str, *, sparsity: float, **schedule: Any) -> Plan:
+    """Prune as `pruning_methods.build_gradual`, from the same weights, with tfmot.
 
-    The child gives back its weights after each epoch; accuracy and zeros are measured here, as
-    those of every other row.
+    The child process returns its weights after each epoch. Accuracy and zeros are measured here,
+    like those of every other row.
     """
-    model = networks.network(trial, padding)
-    own = networks.plan(trial, model)
-    wanted = schedule(final, steps_of(trial), frequency).get_config()
-    own.facts["schedule"] = wanted
+    model = pruning_network.network(trial, padding)
+    plan = shuffled_plan(trial, model)
+    steps = trial.recipe.epochs * trial.recipe.steps(trial.split)
+    decay = polynomial_schedule(steps, sparsity, **schedule).get_config()
+    plan.facts["schedule"] = decay
 
-    def fit(evaluation: EpochEvaluation) -> None:
-        out = _run_child(trial, padding, wanted, model.get_weights())
-        own.facts["child_versions"] = json.loads(str(out["versions"]))
+    def fit(evaluation: keras.callbacks.Callback) -> None:
+        out = _run_child(trial, padding, decay, model.get_weights())
+        plan.facts["child_versions"] = json.loads(str(out["versions"]))
         for epoch in range(trial.recipe.epochs):
             evaluation.on_epoch_begin(epoch)
             model.set_weights([out[f"epoch_{epoch}_{i}"] for i in range(len(model.weights))])
             logs = zip(("seconds", "loss", "accuracy"), out[f"logs_{epoch}"], strict=True)
             evaluation.on_epoch_end(epoch, dict(logs))
 
-    own.fit = fit
-    own.finish = lambda _: networks.zeros(model)
-    return own
+    plan.fit = fit
+    plan.finish = lambda _: sparsity_facts(model)
+    return plan
 
 
 def _run_child(
-    trial: Trial, padding: str, wanted: dict[str, Any], weights: list[np.ndarray]
+    trial: Trial, padding: str, schedule: dict[str, Any], weights: list[np.ndarray]
 ) -> dict[str, np.ndarray]:
     recipe, split = trial.recipe, trial.split
     if recipe.algorithm != "adam":
         raise ExperimentError(
-            f"the optimizer is {recipe.algorithm}: the tfmot rows are trained with adam only. "
-            "Leave them out of --runs."
+            f"The tfmot rows need --optimizer adam. Received: {recipe.algorithm}. Choose other "
+            "rows with --runs."
         )
-    orders = [order(len(split.x_train), trial.seed, epoch) for epoch in range(recipe.epochs)]
+    orders = [sample_order(len(split.x_train), trial.seed, e) for e in range(recipe.epochs)]
     job = {
-        "layers": networks.layers(split.classes, padding),
+        "layers": pruning_network.layers(split.classes, padding),
         "weights": len(weights),
-        # tfmot has no refresh at the end whatever the frequency; here both end on a multiple.
-        "schedule": {name: wanted[name] for name in wanted if name != "prune_at_end"},
+        # tfmot has no update of the masks at the end, but here the end is a multiple anyway.
+        "schedule": {name: schedule[name] for name in schedule if name != "prune_at_end"},
         "learning_rate": recipe.learning_rate,
         "batch_size": recipe.batch_size,
     }
@@ -81,7 +81,7 @@ def _run_child(
         arrays: dict[str, Any] = {f"weight_{i}": weight for i, weight in enumerate(weights)}
         arrays |= {"x": split.x_train, "y": split.y_train, "orders": np.array(orders)}
         np.savez(folder / "in.npz", **arrays)
-        # -P: the harness' own file names must not hide other modules from the child.
+        # -P: files of the harness must not hide other modules from the child.
         child = subprocess.run(
             [sys.executable, "-P", str(_CHILD), str(folder)],
             env=environment,
@@ -91,8 +91,8 @@ def _run_child(
         if child.returncode:
             last = child.stderr.strip().splitlines()[-1:] or ["no message"]
             raise ExperimentError(
-                f"the tfmot process ended with code {child.returncode}: {last[0]}. Run the other "
-                "rows by --runs, or check the installed versions of tensorflow and tf_keras."
+                f"The tfmot process failed with code {child.returncode}: {last[0]}. Choose other "
+                "rows with --runs, or check the installed versions of tensorflow and tf_keras."
             )
         with np.load(folder / "out.npz", allow_pickle=False) as out:
             return dict(out)

@@ -1,15 +1,18 @@
-"""The original CIFAR-10 files: `data_batch_1` to `data_batch_5` and `test_batch`."""
+"""Read data set files without running code from them: `.npz` archives and CIFAR-10 pickles."""
 
 import codecs
 import hashlib
 import io
 import pickle
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from harness.errors import ExperimentError
+from harness import ExperimentError
 
+KEYS = ("x_train", "y_train", "x_test", "y_test")
 FOLDER = "cifar-10-batches-py"
 # MD5 of the files of cifar-10-python.tar.gz, as torchvision publishes them.
 ORIGINAL_MD5 = {
@@ -21,7 +24,7 @@ ORIGINAL_MD5 = {
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
 _reconstruct = np.empty(0).__reduce__()[0]
-# All that a pickled dictionary of a NumPy array and a list needs; anything else could run code.
+# A pickled dictionary of an array and a list needs no other names; others could run code.
 _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
@@ -29,6 +32,43 @@ _ALLOWED = {
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): codecs.encode,
 }
+# What NumPy raises for files that are truncated or not an archive.
+_UNREADABLE = (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error)
+
+
+def load_npz(path: Path) -> tuple[np.ndarray, ...]:
+    """Read `x_train`, `y_train`, `x_test` and `y_test`, without unpickling objects.
+
+    Args:
+        path: file written by `numpy.savez`, or the `mnist.npz` that Keras downloads.
+
+    Returns:
+        The four arrays as they are in the file.
+
+    Raises:
+        ExperimentError: the file is truncated, is not an `.npz`, holds objects, or lacks an array.
+    """
+    try:
+        # Opened here: `np.load` does not close a file that it opened and cannot read.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one array instead of an archive")
+            missing = [key for key in KEYS if key not in archive.files]
+            if missing:
+                raise ExperimentError(
+                    f"{path} has no array named {', '.join(missing)}. Received: "
+                    f"{', '.join(archive.files) or 'no arrays'}; expected {', '.join(KEYS)}. "
+                    "Is it the file of another data set?"
+                )
+            return tuple(archive[key] for key in KEYS)
+    except ExperimentError:
+        raise
+    except _UNREADABLE as error:
+        raise ExperimentError(
+            f"{path} cannot be read as an .npz ({type(error).__name__}: {error}). It is truncated, "
+            "or numpy.savez did not write it. Write or download it again."
+        ) from error
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -39,18 +79,18 @@ class _ArrayUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"{module}.{name} is not allowed here") from None
 
 
-def load_batches(folder: Path) -> tuple[tuple[np.ndarray, ...], bool]:
-    """Read `cifar-10-batches-py` without letting its pickles run code.
+def load_cifar_batches(folder: Path) -> tuple[tuple[np.ndarray, ...], bool]:
+    """Read the original CIFAR-10 files. Their pickles cannot run code.
 
     Args:
-        folder: The folder that holds `data_batch_1` ... `data_batch_5` and `test_batch`.
+        folder: the folder that holds `data_batch_1` ... `data_batch_5` and `test_batch`.
 
     Returns:
         `(x_train, y_train, x_test, y_test)`, images `(n, 32, 32, 3)` uint8 and labels `(n,)`
-        int64, and whether all six files are the published ones.
+        int64; and whether all six files are the published ones.
 
     Raises:
-        ExperimentError: A file is missing, truncated, or holds something else.
+        ExperimentError: a file is missing, truncated, or holds other data.
     """
     missing = [name for name in ORIGINAL_MD5 if not (folder / name).is_file()]
     if missing:
@@ -75,14 +115,14 @@ def _images_and_labels(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarr
         data, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
     except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
         raise ExperimentError(
-            f"{path} is no CIFAR-10 batch ({type(error).__name__}: {error}): expected a pickled "
+            f"{path} is not a CIFAR-10 batch ({type(error).__name__}: {error}): expected a pickled "
             "dictionary with b'data' and b'labels'. Unpack cifar-10-python.tar.gz again."
         ) from error
     if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
         raise ExperimentError(
-            f"{path} holds data of shape {data.shape} and type {data.dtype}: expected (n, 3072) "
-            "uint8. Unpack cifar-10-python.tar.gz again."
+            f"{path} must hold uint8 data of shape (n, 3072). Received: {data.dtype} of shape "
+            f"{data.shape}. Unpack cifar-10-python.tar.gz again."
         )
-    # A row is the red plane, then the green, then the blue, each row by row.
+    # Each line holds the red plane, then the green, then the blue one, each in reading order.
     images = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels.astype("int64")
