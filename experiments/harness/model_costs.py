@@ -34,8 +34,8 @@ def costs(model: keras.Model, split: Split) -> dict[str, Any]:
     return {
         "measured_accuracy": float(np.mean(outputs.argmax(axis=1) == split.y_test)),
         "output_sparsity": float(np.mean(outputs == 0)),
-        "activation_sparsity": float(table["sparsity"].iloc[-1]),
-        "activations": {layer: float(value) for layer, value in fractions if layer != "total"},
+        "activation_sparsity": table.attrs["total"]["sparsity"],
+        "activations": {layer: float(value) for layer, value in fractions},
         "nonzero_weights": sum(int(np.count_nonzero(w)) for w in model.get_weights()),
         **file_sizes(model),
     }

@@ -25,7 +25,7 @@ def shuffled_plan(
         model,
         x_train=ShuffledBatches(split.x_train, split.y_train, chosen.batch_size, trial.seed),
         recipe=recipe,
-        measures={"sparsity": lambda: float(pruning.sparsity(model)["sparsity"].iloc[-1])},
+        measures={"sparsity": lambda: pruning.sparsity(model).attrs["total"]["sparsity"]},
         **options,
     )
 
@@ -33,13 +33,14 @@ def shuffled_plan(
 def sparsity_facts(model: keras.Model) -> dict[str, Any]:
     """Return the fraction of zeros in all kernels and in each one, and of filters that are zero."""
     table = pruning.sparsity(model)
-    filters = pruning.filter_sparsity(model).iloc[:-1]
+    total = table.attrs["total"]
+    filters = pruning.filter_sparsity(model)
     filters = filters[filters["shape"].map(len) > 2]
     fractions = zip(table["path"], table["sparsity"], strict=True)
     return {
-        "sparsity": float(table["sparsity"].iloc[-1]),
-        "nonzero": int((table["weights"] - table["zeros"]).iloc[-1]),
-        "layers": {path: float(fraction) for path, fraction in fractions if path != "total"},
+        "sparsity": total["sparsity"],
+        "nonzero": total["weights"] - total["zeros"],
+        "layers": {path: float(fraction) for path, fraction in fractions},
         "filter_sparsity": float(filters["zero_filters"].sum() / filters["filters"].sum()),
     }
 
@@ -76,15 +77,15 @@ def pruning_plan(
     sparsity: float,
     *,
     criterion: Any = "magnitude",
-    scope: str | None = None,
+    scope: str = "uniform",
     recipe: Recipe | None = None,
     loss: keras.losses.Loss | None = None,
     **schedule: Any,
 ) -> Plan:
     """Plan a training that prunes a model by a `polynomial_schedule`.
 
-    `criterion` ranks the weights. `scope` distributes the zeros over the kernels; with None, each
-    kernel has the same sparsity. `recipe` replaces the recipe of the trial.
+    `criterion` ranks the weights. `scope` is the distribution of the sparsity over the kernels; the
+    committed runs record it under this name. `recipe` replaces the recipe of the trial.
     """
     chosen = recipe or trial.recipe
     decay = polynomial_schedule(chosen.epochs * chosen.steps(trial.split), sparsity, **schedule)
@@ -94,7 +95,7 @@ def pruning_plan(
         model,
         recipe,
         optimizer=pruning.PruningOptimizer(
-            chosen.optimizer(), decay, criterion=criterion, scope=scope or "layer"
+            chosen.optimizer(), decay, criterion=criterion, distribution=scope
         ),
         loss=loss or cross_entropy(),
         callbacks=[logger],

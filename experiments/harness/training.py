@@ -121,14 +121,14 @@ def train_row(row: Row, trial: Trial, verbose: int = 1) -> dict[str, Any]:
     if plan.finish is not None:
         plan.facts |= plan.finish(evaluation.chosen_weights())
     measured = plan.measured or plan.model
-    total = footprint(measured, split.x_test, compression=False).iloc[-1]
+    total = footprint(measured, split.x_test, compression=False).attrs["total"]
     return {
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "environment": environment(),
         "counts": {
             "trainable": max(before, _trainable(measured)),
-            "stored": int(total["parameters"]),
-            "macs": int(total["macs"]),
+            "stored": total["parameters"],
+            "macs": total["macs"],
         },
         "facts": plan.facts,
         "history": history,

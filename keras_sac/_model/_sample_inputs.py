@@ -43,8 +43,8 @@ def noise(model: keras.Model, samples: int, *, unknown: int | None = None, seed:
         sizes = [first, *(size for size in known if size is not None)]
         if len(sizes) < len(shape) or dtype == "string":
             raise ValueError(
-                f"The input {name!r} has the shape {tuple(shape)} and the dtype {dtype}: its values "
-                "cannot be made up. Pass `sample=`, an array of a few inputs."
+                f"The input {name!r} has the shape {tuple(shape)} and the dtype {dtype}: it leaves "
+                "open what to feed. Pass `sample=`, an array of a few inputs."
             )
         if dtype == "bool" or "int" in dtype:
             return rng.integers(0, 2, sizes).astype(dtype)
@@ -60,8 +60,8 @@ def noise(model: keras.Model, samples: int, *, unknown: int | None = None, seed:
         n is None or isinstance(n, int) for n in shape
     ):
         raise ValueError(
-            f"The shape of the inputs of {model.name!r} is not known. Pass `sample=`, an array of a "
-            "few inputs, or a structure of arrays as `call` takes it."
+            f"The shape of the inputs of {model.name!r} is not known. Pass `sample=`, an array of "
+            "a few inputs, or a structure of arrays as `call` takes it."
         )
     # A model built on a batch of one size takes any size.
     return draw((None, *shape[1:]), model.input_dtype, model.name)
