@@ -32,16 +32,19 @@ demo: $(VENV)/.installed-$(BACKEND)
 	@rm -rf build/demo
 	KERAS_BACKEND=$(BACKEND) $(BIN)/python experiments/cifar_sac.py --dataset digits --output-dir build/demo
 
+# What does not depend on the backend runs with the first one.
 test: $(VENV)/.installed-all
-	@set -e; for backend in $(BACKENDS); do \
+	@set -e; rest=""; for backend in $(BACKENDS); do \
 	    echo "== $$backend"; \
-	    XLA_FLAGS="$(XLA_QUICK)" KERAS_BACKEND=$$backend $(PYTEST) -n 2 --dist loadfile -m "not slow"; \
+	    XLA_FLAGS="$(XLA_QUICK)" KERAS_BACKEND=$$backend $(PYTEST) -n 2 --dist loadfile -m "not slow$$rest"; \
+	    rest=" and not backend_free"; \
 	done
 
 test-slow: $(VENV)/.installed-all
-	@set -e; for backend in $(BACKENDS); do \
+	@set -e; rest=""; for backend in $(BACKENDS); do \
 	    echo "== $$backend (slow)"; \
-	    KERAS_BACKEND=$$backend $(PYTEST) -m slow; \
+	    KERAS_BACKEND=$$backend $(PYTEST) -n 2 --dist loadfile -m "slow$$rest"; \
+	    rest=" and not backend_free"; \
 	done
 
 # tensorflow requires keras, so keras-nightly comes last. Both packages write the folder `keras/`.

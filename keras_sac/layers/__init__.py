@@ -1,6 +1,7 @@
 """Keras layers whose kernel is a fixed basis times a small trained learner."""
 
 from keras_sac.layers._basis_finetuning import BasisFinetuning
+from keras_sac.layers._basis_source import register_basis_kind
 from keras_sac.layers._orthonormal import Orthonormal
 from keras_sac.layers._precompute_projection import precompute_projection
 from keras_sac.layers._sac_conv import SACConv1D, SACConv2D, SACConv3D
@@ -20,4 +21,5 @@ __all__ = [
     "SACEinsumDense",
     "SubspaceLayer",
     "precompute_projection",
+    "register_basis_kind",
 ]

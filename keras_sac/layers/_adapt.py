@@ -10,7 +10,7 @@ from keras_sac import _backend
 from keras_sac._arguments import is_verbose
 from keras_sac._model import labelled_batches
 from keras_sac.bases import Basis, Moments, with_statistics
-from keras_sac.layers._basis_source import from_moments, needs_data
+from keras_sac.layers._basis_source import basis_from_moments, needs_data, needs_labels
 from keras_sac.layers._basis_state import missing_basis
 from keras_sac.layers._learner_scale import input_gain
 from keras_sac.layers._subspace_weights import drawn_learner, initial_basis
@@ -41,7 +41,7 @@ def _basis_of_inputs(
     The layer does not change, so a pass that fails leaves it as it was.
     """
     moments = Moments()
-    with_labels = layer.kind.startswith("lda")
+    with_labels = needs_labels(layer.kind)
     shape: tuple[int, ...] = ()
     for x, y in labelled_batches(data, labels, batch_size=batch_size, progress=progress):
         if x.ndim < 2:
@@ -56,7 +56,7 @@ def _basis_of_inputs(
             _update(moments, layer, x[part], y[part] if with_labels and y is not None else None)
         shape = x.shape[1:]
     if needs_data(layer.kind):
-        basis = from_moments(layer.kind, moments, layer.rank)
+        basis = basis_from_moments(layer.kind, moments, layer.rank)
     else:
         basis = with_statistics(_present_basis(layer, shape), moments)
     return basis, (None, *shape)

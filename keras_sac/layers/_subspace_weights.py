@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_sac.bases import Basis
-from keras_sac.layers._basis_source import from_shape
+from keras_sac.layers._basis_source import basis_from_shape
 from keras_sac.layers._learner_scale import input_gain, matched_limit
 
 
@@ -77,7 +77,7 @@ def initial_basis(layer: keras.layers.Layer, grid: tuple[int, ...]) -> Basis | N
     in_dim = int(np.prod(grid))
     given = layer._given
     if given is None:
-        return from_shape(layer.kind, grid, layer.rank, layer.seed)
+        return basis_from_shape(layer.kind, grid, layer.rank, layer.seed)
     if given.in_dim != in_dim:
         raise ValueError(
             f"`basis` of {layer.name!r} must fit inputs of width {in_dim} (input axes {grid}). "

@@ -7,6 +7,8 @@ import pytest
 
 from keras_sac.bases import Basis
 
+pytestmark = pytest.mark.backend_free
+
 
 @pytest.fixture
 def basis(rng):

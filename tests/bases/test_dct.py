@@ -7,6 +7,8 @@ import scipy.fft
 from keras_sac.bases import dct
 from tests.bases.correlated_data import assert_orthonormal
 
+pytestmark = pytest.mark.backend_free
+
 
 @pytest.mark.parametrize(
     "shape", [(1,), (9,), (4, 6), (6, 4), (5, 4, 3), (1, 7, 1), (3, 2, 4, 2), 6]

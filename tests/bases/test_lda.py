@@ -7,6 +7,8 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from keras_sac.bases import Moments, lda, lda_pca
 from tests.bases.correlated_data import assert_orthonormal, clusters, correlated, smallest_cosine
 
+pytestmark = pytest.mark.backend_free
+
 
 @pytest.fixture
 def data(rng):

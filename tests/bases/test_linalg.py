@@ -4,6 +4,8 @@ import pytest
 from keras_sac.bases import _linalg
 from tests.bases.correlated_data import assert_orthonormal, smallest_cosine
 
+pytestmark = pytest.mark.backend_free
+
 
 def symmetric(rng, values):
     frame = np.linalg.qr(rng.normal(size=(len(values), len(values))))[0]

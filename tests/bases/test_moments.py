@@ -5,6 +5,8 @@ import pytest
 from keras_sac.bases import Moments
 from tests.bases.correlated_data import clusters, correlated
 
+pytestmark = pytest.mark.backend_free
+
 
 def assert_moments(moments, x, rtol=1e-6):
     """Compare with NumPy in double precision; `rtol` of the largest entry."""

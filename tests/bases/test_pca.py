@@ -6,6 +6,8 @@ from sklearn.decomposition import PCA
 from keras_sac.bases import Moments, pca
 from tests.bases.correlated_data import assert_orthonormal, correlated, smallest_cosine
 
+pytestmark = pytest.mark.backend_free
+
 
 @pytest.fixture(scope="module")
 def digits():

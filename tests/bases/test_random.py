@@ -5,6 +5,8 @@ import pytest
 from keras_sac.bases import random_orthogonal
 from tests.bases.correlated_data import assert_orthonormal
 
+pytestmark = pytest.mark.backend_free
+
 
 @pytest.mark.parametrize(("in_dim", "rank"), [(1, 1), (7, 7), (100, 3)])
 def test_orthonormal(in_dim, rank):

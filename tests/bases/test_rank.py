@@ -8,6 +8,8 @@ from keras_sac.bases._marchenko_pastur import hard_threshold
 from keras_sac.bases._minka import log_evidence
 from tests.bases.correlated_data import correlated
 
+pytestmark = pytest.mark.backend_free
+
 
 def low_rank(rng, n, in_dim, rank, noise=0.1):
     signal = rng.normal(size=(n, rank)) @ rng.normal(size=(rank, in_dim))

@@ -6,6 +6,8 @@ import pytest
 from keras_sac import bases
 from keras_sac.bases import Basis, Moments, with_statistics
 
+pytestmark = pytest.mark.backend_free
+
 
 def test_they_are_those_of_the_projections(rng):
     x = rng.normal(size=(200, 8)) @ rng.normal(size=(8, 8)) + 3

@@ -5,6 +5,8 @@ import pytest
 
 from harness import accuracy_plots, tables
 
+pytestmark = pytest.mark.backend_free
+
 
 @pytest.fixture
 def runs(outcome):

@@ -8,6 +8,8 @@ import pytest
 
 from harness import basis_plots, tables
 
+pytestmark = pytest.mark.backend_free
+
 
 def size_of(path):
     return keras.utils.img_to_array(keras.utils.load_img(path)).shape

@@ -6,6 +6,8 @@ import pathlib
 
 import pytest
 
+pytestmark = pytest.mark.backend_free
+
 EXPERIMENTS = pathlib.Path(__file__).parents[2] / "experiments"
 FILES = [*sorted(EXPERIMENTS.glob("*.py")), *sorted((EXPERIMENTS / "harness").glob("*.py"))]
 

@@ -11,6 +11,8 @@ from harness import ExperimentError
 from harness.options import Options, Setup
 from harness.rows import Recipe
 
+pytestmark = pytest.mark.backend_free
+
 
 def parse(*arguments):
     return tyro.cli(Options, args=arguments)

@@ -1,10 +1,13 @@
 """Labels of points cover neither each other nor a point."""
 
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from harness.plot_labels import label_points
+
+pytestmark = pytest.mark.backend_free
 
 
 def test_labels_cover_neither_each_other_nor_points():

@@ -5,6 +5,8 @@ import pytest
 
 from harness import pruning_plots, tables
 
+pytestmark = pytest.mark.backend_free
+
 VIEW = tables.View(
     fractions={name: name for name in ("sparsity", "test_accuracy_before", "test_accuracy_pruned")},
     gap=True,

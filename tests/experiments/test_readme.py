@@ -6,8 +6,11 @@ import sys
 
 import keras
 import pandas as pd
+import pytest
 
 from harness.command_line import main
+
+pytestmark = pytest.mark.backend_free
 
 README = pathlib.Path(__file__).parents[2] / "experiments" / "README.md"
 

@@ -8,6 +8,8 @@ from harness import ExperimentError
 from harness.atomic_files import replacing, write_text
 from harness.run_files import RunFiles, fingerprint
 
+pytestmark = pytest.mark.backend_free
+
 SETTINGS = {"epochs": 3, "dataset": "digits", "ranks": (1, 2)}
 ROW = {"method": "pca", "rank": 8}
 

@@ -5,6 +5,8 @@ import pytest
 
 from harness import size_plots, tables
 
+pytestmark = pytest.mark.backend_free
+
 VIEW = tables.View(
     fractions={"activation_sparsity": "zero activations %"}, counts={"gzip_bytes": "gzip"}
 )

@@ -7,6 +7,8 @@ import pytest
 
 from harness import ExperimentError, datasets, splits
 
+pytestmark = pytest.mark.backend_free
+
 
 @pytest.fixture
 def dataset(cifar_arrays):

@@ -6,6 +6,8 @@ import pytest
 
 from harness import tables
 
+pytestmark = pytest.mark.backend_free
+
 
 @pytest.fixture
 def runs(outcome):

@@ -9,6 +9,8 @@ import scipy.sparse
 from keras_sac._model._labelled_batches import labelled_batches
 from keras_sac.bases import Moments, pca
 
+pytestmark = pytest.mark.backend_free
+
 
 class Sequence(keras.utils.PyDataset):
     """Batches of a fixed size from arrays; endless without a length."""

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from keras_sac.bases import Basis, Moments, dct, lda, lda_pca, pca, random_orthogonal
 from tests.bases.correlated_data import assert_orthonormal, smallest_cosine
 
+pytestmark = pytest.mark.backend_free
+
 
 @st.composite
 def data_sets(draw, min_samples=2, min_width=1):
