@@ -138,13 +138,13 @@ class SACConv(SubspaceLayer):
         )
 
     def broadcast_to_outputs(self, vector: Any) -> Any:
-        """Return a vector over the channels in a shape that broadcasts over outputs."""
+        """Reshape a vector of channels so that it broadcasts over outputs."""
         if self.data_format == "channels_last":
             return vector
         return ops.reshape(vector, (1, -1, *(1,) * len(self.kernel_size)))
 
     def broadcast_to_projections(self, vector: Any) -> Any:
-        """Return a vector over the channels in a shape that broadcasts over projections."""
+        """Reshape a vector of channels so that it broadcasts over projections."""
         return self.broadcast_to_outputs(vector)
 
     def add_bias(self, outputs: Any) -> Any:

@@ -175,11 +175,11 @@ class SACEinsumDense(SubspaceLayer):
         return self._einsum(self.equation.replace(" ", ""), inputs, kernel)
 
     def broadcast_to_outputs(self, vector: Any) -> Any:
-        """Return a vector `(units,)` in the order of the output's axes, with ones in between."""
+        """Reshape a vector `(units,)` to the order of the output's axes, with ones in between."""
         return self._made_to_outputs(ops, vector)
 
     def as_bias(self, vector: np.ndarray) -> np.ndarray:
-        """Return a vector `(units,)` in the order of the output's axes, with ones in between."""
+        """Reshape a vector `(units,)` to the order of the output's axes, with ones in between."""
         return self._made_to_outputs(np, vector)
 
     def make_stock_layer(self, **kwargs: Any) -> keras.layers.Layer:

@@ -134,72 +134,73 @@ class SubspaceLayer(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def input_grid(self, input_shape: Any) -> tuple[int | None, ...]:
-        """Return the shape of one row of inputs before it is flattened to `(in_dim,)`.
+        """Return the shape of one row of inputs, before it is flattened to `(in_dim,)`.
 
-        `input_shape` has the batch axis. `(in_dim,)` for a dense layer, `(*kernel_size, channels)`
-        for a convolution; the `"dct"` basis is made on this grid.
+        `(in_dim,)` for a dense layer, `(*kernel_size, channels)` for a convolution. The `"dct"`
+        basis is made on this grid. `input_shape` includes the batch axis.
         """
 
     @abc.abstractmethod
     def kernel_shape(self) -> tuple[int, ...]:
-        """Return the shape of the stock layer's kernel."""
+        """Return the shape of the stock layer's kernel: `(in_dim, units)` for a dense layer."""
 
     @abc.abstractmethod
     def apply_basis(self, inputs: Any) -> Any:
-        """Return the product of inputs and basis: the stock layer's output with `rank` units."""
+        """Return `x B`: `(batch, ..., in_dim)` to projections `(batch, ..., rank)`."""
 
     @abc.abstractmethod
     def apply_learner(self, projections: Any) -> Any:
-        """Return the product of projections, as `apply_basis` returns them, and learner."""
+        """Return `z L`: projections `(batch, ..., rank)` to outputs `(batch, ..., units)`."""
 
     @abc.abstractmethod
     def apply_kernel(self, inputs: Any, kernel: Any) -> Any:
-        """Return the product of inputs and a kernel of shape `kernel_shape()`, without a bias."""
+        """Return `x W` with `W` of shape `kernel_shape()`: inputs to outputs, without the bias."""
 
     @abc.abstractmethod
     def make_stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
-        """Return a built `stock_class` layer of this layer's sizes; `kwargs` go to its constructor.
+        """Return a built stock layer for `apply_kernel`, with a kernel of `kernel_shape()`.
 
-        They hold `use_bias`, `activation`, `name`, `dtype` and the regularizers and constraints of
-        the bias. The same `kwargs` go to the two methods below.
+        `kwargs` are arguments of its constructor: `use_bias`, `activation`, `name`, `dtype`,
+        `trainable`, and the regularizers and the constraint of bias and outputs. The two methods
+        below get such arguments, too.
         """
 
     @abc.abstractmethod
     def make_basis_layer(self, **kwargs: Any) -> keras.layers.Layer:
-        """Return a built stock layer for `apply_basis`; its kernel is `(in_dim, rank)` as rows."""
+        """Return a built stock layer for `apply_basis`; its kernel has `in_dim * rank` entries."""
 
     @abc.abstractmethod
     def make_learner_layer(self, **kwargs: Any) -> keras.layers.Layer:
-        """Return a built stock layer for `apply_learner`; its kernel is `(rank, units)` as rows."""
+        """Return a built stock layer for `apply_learner`; its kernel has `rank * units` entries."""
 
     # What a subclass may override.
 
     def rows(self, inputs: np.ndarray) -> np.ndarray:
-        """Return a batch of inputs as rows `(n, in_dim)` that the kernel's matrix multiplies."""
+        """Return a batch of inputs as rows: `(batch, ...)` to `(n, in_dim)`."""
         return stock_kind(self.stock_class).rows(self, inputs)
 
     def is_factored(self, inputs: Any) -> bool:
-        """Return whether two thin products take fewer multiplications than one with the kernel."""
+        """Return whether the layer computes `(x B) L`, cheaper at small rank, or `x (B L)`."""
         return factored_is_cheaper(None, self.in_dim, self.rank, self.learner.shape[1])
 
     def broadcast_to_projections(self, vector: Any) -> Any:
-        """Return a vector `(rank,)` in a shape that broadcasts over projections."""
+        """Reshape a vector `(rank,)` so that it broadcasts over projections."""
         return vector
 
     def broadcast_to_outputs(self, vector: Any) -> Any:
-        """Return a vector `(units,)` in a shape that broadcasts over outputs."""
+        """Reshape a vector `(units,)` so that it broadcasts over outputs."""
         return vector
 
     def add_bias(self, outputs: Any) -> Any:
-        """Return the outputs plus the bias."""
+        """Return outputs plus bias, `(batch, ..., units)`."""
         return ops.add(outputs, self.bias)
 
     def as_bias(self, vector: np.ndarray) -> np.ndarray:
-        """Return a vector `(units,)` in the shape of the stock layer's bias."""
+        """Reshape a vector `(units,)` to the shape of the stock layer's bias."""
         return vector
 
     def samples_at_once(self, inputs: np.ndarray) -> int:
-        """Return how many samples of a batch `adapt` turns into rows at once."""
+        """Return how many samples of a batch `adapt` converts to rows at a time."""
         return len(inputs)
 
     def add_subspace_weights(
@@ -210,10 +211,10 @@ class SubspaceLayer(keras.layers.Layer, abc.ABC):
         fan_out: int | None = None,
         bias_shape: tuple[int, ...] | None = None,
     ) -> None:
-        """Add `learner`, `bias`, `basis` and `mean`; for `build`.
+        """Add `learner`, `bias`, `basis` and `mean`. Call it in `build`.
 
         Args:
-            grid: as `input_grid` returns it; its product is `in_dim`.
+            grid: the result of `input_grid`; its product is `in_dim`.
             units: number of columns of the learner.
             fan_out: `fan_out` of the stock layer's kernel, for the initialization of the learner.
                 Defaults to `units`.

@@ -128,12 +128,3 @@ def test_a_stock_class_that_the_table_does_not_know():
 
     with pytest.raises(ValueError, match="`stock_class` must be in the table.*Received: Flatten"):
         Unknown(3, "random", rank=2).build((None, 4))
-
-
-def test_every_hook_is_documented():
-    optional = {
-        *("rows", "is_factored", "broadcast_to_projections", "broadcast_to_outputs"),
-        *("add_bias", "as_bias", "samples_at_once", "add_subspace_weights"),
-    }
-    for name in ABSTRACT | optional:
-        assert "Return" in getattr(SubspaceLayer, name).__doc__ or name.startswith("add_sub"), name
