@@ -1,49 +1,35 @@
-"""Compare ways to prune a small convolutional network with the network as it is.
+"""Compare ways to prune a small convolutional network with the dense network.
 
-conv 32, pool, conv 64, pool, dense 128, dense 10 is trained with Adam, and pruned: at once by a
-threshold, while it is trained, or after it, by different criteria. See `experiments/README.md`.
+conv 32, pool, conv 64, pool, dense 128, dense 10 is trained with Adam and pruned: one-shot by a
+threshold, during training, or after it by different criteria. See `experiments/README.md`.
 
     KERAS_BACKEND=tensorflow python experiments/mnist_pruning.py
     KERAS_BACKEND=jax python experiments/mnist_pruning.py --dataset digits
 """
 
 import dataclasses
+import math
 import os
 import sys
-from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Annotated, Literal
 
-# torch's waiting CPU threads spin by default, which makes small networks many times slower where
-# another process holds a core. Has to be set before torch is imported.
+# Waiting CPU threads of torch spin by default. This slows down small networks many times if another
+# process uses a core. Must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from harness import datasets, tfmot_rows
-from harness.command import run_command
-from harness.errors import ExperimentError
-from harness.networks import build_dense
-from harness.options import Defaults, Options
-from harness.plans import Recipe, Row
-from harness.pruned import (
-    END,
-    END_FROM_DENSE,
-    INITIAL_SPARSITY,
-    OBS_BLOCK,
-    build_criterion,
-    build_gradual,
-    build_one_shot,
-    prune_filters,
-)
-from harness.pruning_plots import draw
-from harness.session import Experiment, report, run_missing, selected
+from harness import pruning_methods, pruning_plots, rows, tfmot_row
+from harness.command_line import main
+from harness.experiment import Experiment
+from harness.options import POSITIVE, Check, Options, Setup, at_least
+from harness.pruning_network import build_dense
+from harness.sparse_training import END, INITIAL_SPARSITY
 from harness.tables import View
-from keras_sac import pruning
 
-NAME = "mnist_pruning"
-BASELINE = "dense"
 CRITERIA = ("magnitude", "gradient", "obd", "obs", "random")
 VIEW = View(
-    shares={
+    fractions={
         "sparsity": "zeros %",
         "filter_sparsity": "zero filters %",
         "test_accuracy_before": "before %",
@@ -55,6 +41,15 @@ VIEW = View(
         *("ms, batch 1", "ms, batch 256"),
     ),
 )
+PLOTS = {
+    "accuracy_against_sparsity.png": pruning_plots.accuracy_against_sparsity,
+    "schedules.png": pruning_plots.schedules,
+    "one_shot.png": pruning_plots.one_shot,
+    "criteria.png": pruning_plots.criteria,
+    "learning_curves.png": pruning_plots.learning_curves,
+}
+_THRESHOLD = Check("a number of at least 0", lambda value: 0 <= value < math.inf)
+_THRESHOLDS = Check("numbers of at least 0", lambda values: all(map(_THRESHOLD.valid, values)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,211 +58,128 @@ class PruningOptions(Options):
 
     dataset: Literal["mnist", "digits"] = "mnist"
     """Data set; digits needs neither network nor files."""
-    threshold: float = 0.05
-    """Weights below it in magnitude are pruned at once."""
-    filter_thresholds: tuple[float, float] | None = None
-    """Filters are pruned at once whose sum of |w| is below it, one for each convolution."""
-    finetune_epochs: int = 3
-    """Epochs of fine-tuning after pruning at once."""
-    finetune_learning_rate: float = 1e-4
+    threshold: Annotated[float, _THRESHOLD] = 0.05
+    """One-shot pruning removes weights with a smaller magnitude."""
+    filter_thresholds: Annotated[tuple[float, float] | None, _THRESHOLDS] = None
+    """One-shot pruning removes filters with a smaller sum of |w|; one value per convolution."""
+    finetune_epochs: Annotated[int, at_least(1)] = 3
+    """Epochs of fine-tuning after one-shot pruning."""
+    finetune_learning_rate: Annotated[float, POSITIVE] = 1e-4
     """Of Adam, for all rows that start from the trained network."""
-    frequency: int | None = None
-    """Steps between two refreshes of the masks; default: the data set's own (mnist: 100)."""
-
-    def check(self) -> None:
-        """Refuse values that make no sense."""
-        super().check()
-        thresholds = (self.threshold, *(self.filter_thresholds or ()))
-        if not all(0 <= value < float("inf") for value in thresholds):
-            raise ExperimentError(
-                f"--threshold and --filter-thresholds are {', '.join(map(str, thresholds))}: "
-                "expected numbers of at least 0."
-            )
-        if not 0 < self.finetune_learning_rate < float("inf"):
-            raise ExperimentError(
-                f"--finetune-learning-rate is {self.finetune_learning_rate}: expected a positive "
-                "number."
-            )
-        for name, value in (
-            ("finetune-epochs", self.finetune_epochs),
-            ("frequency", self.frequency),
-        ):
-            if value is not None and value < 1:
-                raise ExperimentError(f"--{name} is {value}: expected at least 1.")
+    frequency: Annotated[int | None, at_least(1)] = None
+    """Steps between two updates of the masks; default: depends on the data set (mnist: 100)."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Setup(Defaults):
-    """What this experiment does on one data set.
-
-    Args:
-        padding: Of the convolutions; an image of 8x8 is too small for `"valid"`.
-        frequency: Steps between two refreshes of the masks.
-        filter_thresholds: Of the sum of |w| over a filter, one for each convolution.
-        criterion_epochs: Epochs in which a trained network is pruned by a criterion.
-    """
-
-    padding: str = "valid"
-    frequency: int = 100
-    filter_thresholds: tuple[float, float] = (0.9, 17.5)
-    criterion_epochs: int = 2
-
-
+_ADAM = rows.Recipe(epochs=5, batch_size=64, learning_rate=1e-3, algorithm="adam")
+_MNIST = {"padding": "valid", "frequency": 100, "filter_thresholds": (0.9, 17.5)}
+# An image of 8x8 is too small for "valid".
+_DIGITS = {"padding": "same", "frequency": 5, "filter_thresholds": (0.6, 12.0)}
 SETUPS = {
-    "mnist": Setup(Recipe(epochs=5, batch_size=64, learning_rate=1e-3, algorithm="adam")),
+    "mnist": Setup(_ADAM, {**_MNIST, "criterion_epochs": 2}),
     "digits": Setup(
-        Recipe(epochs=12, batch_size=64, learning_rate=1e-3, algorithm="adam"),
-        verbose=0,
-        padding="same",
-        frequency=5,
-        filter_thresholds=(0.6, 12.0),
-        criterion_epochs=4,
+        dataclasses.replace(_ADAM, epochs=12), {**_DIGITS, "criterion_epochs": 4}, verbose=0
     ),
 }
 
 
-def make_rows(setup: Setup, options: PruningOptions, recipe: Recipe) -> list[Row]:
-    """Return all rows of the table for one data set."""
-    padding = setup.padding
-    frequency = options.frequency or setup.frequency
-    filters = options.filter_thresholds or setup.filter_thresholds
-    by_layer: dict[str, float] = dict(zip(("conv_1", "conv_2"), filters, strict=True))
+def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
+    """Return all rows of the table."""
+    row = partial(rows.Row, padding=settings.padding)
+    masks = {"frequency": settings.frequency, "initial_sparsity": INITIAL_SPARSITY}
     tuning = dataclasses.replace(
-        recipe, epochs=options.finetune_epochs, learning_rate=options.finetune_learning_rate
+        settings.recipe,
+        epochs=settings.finetune_epochs,
+        learning_rate=settings.finetune_learning_rate,
     )
-    network = {"padding": padding}
+    rate, first, second = tuning.learning_rate, *settings.filter_thresholds
+    then = f"then {tuning.epochs} epochs at {rate:g}."
+    threshold = settings.threshold
 
-    def row(name: str, method: str, build: Any, *arguments: Any, note: str = "", **settings: Any):
-        # What `build` takes beyond the settings of the row is the same for all rows.
-        return Row(
-            name,
-            method,
-            {"method": method, **network, **settings},
-            lambda trial: build(trial, padding, *arguments),
-            note,
-        )
-
-    def gradual(sparsity: float, variant: str = "", note: str = ""):
-        ending = f"-{variant}" if variant else ""
-        delayed = variant == "delayed"
-        scope = variant if variant in ("global", "erk") else "layer"
+    def gradual(sparsity: float, variant: str = "", begin_epoch: int = 0, **options) -> rows.Row:
         return row(
-            f"polynomial-{100 * sparsity:.0f}{ending}",
-            f"polynomial{ending}",
-            partial(build_gradual, delayed=delayed, scope=scope),
-            *(sparsity, frequency),
+            f"polynomial-{100 * sparsity:.0f}{variant}",
+            pruning_methods.build_gradual,
+            method=f"polynomial{variant}",
             sparsity=sparsity,
-            frequency=frequency,
-            initial_sparsity=INITIAL_SPARSITY,
-            begin_epoch=int(delayed),
+            **masks,
+            begin_epoch=begin_epoch,
             end=END,
-            **({} if scope == "layer" else {"scope": scope}),
-            note=note,
+            **options,
         )
 
-    def criterion(name: str, sparsity: float):
-        own = dataclasses.replace(tuning, epochs=setup.criterion_epochs)
+    def criterion(name: str, sparsity: float) -> rows.Row:
         return row(
             f"{name}-{100 * sparsity:.0f}",
-            name,
-            build_criterion,
-            *(name, sparsity, frequency, own),
+            pruning_methods.build_criterion,
+            method=name,
             criterion=name,
-            block_size=OBS_BLOCK if name == "obs" else None,
+            block_size=pruning_methods.OBS_BLOCK if name == "obs" else None,
             sparsity=sparsity,
-            frequency=frequency,
-            initial_sparsity=INITIAL_SPARSITY,
-            end=END_FROM_DENSE,
-            tuning=own.settings(),
+            **masks,
+            end=pruning_methods.END_FROM_DENSE,
+            tuning=dataclasses.replace(tuning, epochs=settings.criterion_epochs),
         )
 
-    def tfmot(sparsity: float):
-        made = row(
+    def tfmot(sparsity: float) -> rows.Row:
+        return row(
             f"tfmot-{100 * sparsity:.0f}",
-            "tfmot",
-            tfmot_rows.build_tfmot,
-            *(sparsity, frequency),
+            tfmot_row.build_tfmot,
+            method="tfmot",
             sparsity=sparsity,
-            frequency=frequency,
-            initial_sparsity=INITIAL_SPARSITY,
+            **masks,
             end=END,
             note="by tensorflow_model_optimization on tf_keras, from the same initial weights, "
             "with the same batches and schedule as the polynomial row.",
+            skip_reason=tfmot_row.skip_reason(),
         )
-        return dataclasses.replace(made, obstacle=tfmot_rows.obstacle())
 
     return [
-        row(BASELINE, BASELINE, build_dense),
+        row("dense", build_dense),
         row(
             "dense-tuned",
-            "dense-tuned",
-            build_one_shot,
-            tuning,
-            lambda model: None,
-            tuning=tuning.settings(),
-            note=f"nothing pruned, {tuning.epochs} epochs more at {tuning.learning_rate:g}: what "
+            pruning_methods.build_one_shot,
+            tuning=tuning,
+            note=f"nothing pruned, {tuning.epochs} epochs more at {rate:g}: what "
             "fine-tuning does by itself.",
         ),
         row(
-            f"threshold-{options.threshold:g}",
-            "threshold",
-            build_one_shot,
-            tuning,
-            partial(pruning.prune_by_threshold, threshold=options.threshold),
-            threshold=options.threshold,
-            tuning=tuning.settings(),
-            note=f"|w| < {options.threshold:g} pruned at once in all kernels, then "
-            f"{tuning.epochs} epochs at {tuning.learning_rate:g}.",
+            f"threshold-{threshold:g}",
+            pruning_methods.build_one_shot,
+            method="threshold",
+            threshold=threshold,
+            tuning=tuning,
+            note=f"|w| < {threshold:g} pruned at once in all kernels, {then}",
         ),
         row(
             "filters",
-            "filters",
-            build_one_shot,
-            tuning,
-            partial(prune_filters, thresholds=by_layer),
-            filter_thresholds=by_layer,
-            tuning=tuning.settings(),
+            pruning_methods.build_one_shot,
+            filter_thresholds={"conv_1": first, "conv_2": second},
+            tuning=tuning,
             note="filters (all weights into an output channel) whose sum of |w| is below "
-            f"{filters[0]:g} in the first and {filters[1]:g} in the second convolution pruned at "
-            f"once, then {tuning.epochs} epochs at {tuning.learning_rate:g}.",
+            f"{first:g} in the first and {second:g} in the second convolution pruned at "
+            f"once, {then}",
         ),
         *(gradual(sparsity) for sparsity in (0.8, 0.9, 0.95, 0.98, 0.99)),
-        gradual(0.95, "delayed", "as polynomial-95, but pruning begins after one epoch."),
-        gradual(0.95, "global", "as polynomial-95, but all kernels are ranked together."),
+        gradual(
+            0.95,
+            "-delayed",
+            begin_epoch=1,
+            note="as polynomial-95, but pruning begins after one epoch.",
+        ),
+        gradual(
+            0.95,
+            "-global",
+            scope="global",
+            note="as polynomial-95, but all kernels are ranked together.",
+        ),
         *(criterion(name, sparsity) for sparsity in (0.9, 0.98) for name in CRITERIA),
         *(tfmot(sparsity) for sparsity in (0.8, 0.95)),
     ]
 
 
-def compare(options: PruningOptions) -> None:
-    """Run the experiment that the options ask for, and report it."""
-    options.check()
-    setup = SETUPS[options.dataset]
-    recipe = options.recipe(setup.recipe)
-    rows = make_rows(setup, options, recipe)
-    selected(rows, options.runs)
-    dataset = datasets.load(options.dataset, options.data_dir).limited(options.limit)
-    experiment = Experiment(
-        NAME,
-        options,
-        dataset,
-        recipe,
-        rows,
-        BASELINE,
-        setup.verbose if options.verbose is None else options.verbose,
-        flat=False,
-        view=VIEW,
-        figures=draw,
-    )
-    store = experiment.store()
-    run_missing(experiment, store)
-    report(experiment, store)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, run, and return the exit code."""
-    return run_command(NAME, PruningOptions, compare, __doc__, arguments)
-
+EXPERIMENT = Experiment(
+    "mnist_pruning", __doc__, make_rows, SETUPS, options=PruningOptions, plots=PLOTS, view=VIEW
+)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(EXPERIMENT))

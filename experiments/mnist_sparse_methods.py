@@ -1,8 +1,8 @@
 """Compare ways to make a small convolutional network sparse: weights, activations, outputs.
 
-conv 32, pool, dense 64, dense 10 is trained with Adam as it is, with L1, with proximal L1, pruned,
-with a sparsemax head, and with its hidden layer in a subspace. Each row says what it costs in
-accuracy, bytes and time. See `experiments/README.md`.
+conv 32, pool, dense 64, dense 10 is trained with Adam: dense, with L1, with proximal L1, pruned,
+with a sparsemax head, and with a subspace layer. Each row reports its accuracy, bytes and time. See
+`experiments/README.md`.
 
     KERAS_BACKEND=tensorflow python experiments/mnist_sparse_methods.py
     KERAS_BACKEND=jax python experiments/mnist_sparse_methods.py --dataset digits
@@ -11,41 +11,28 @@ accuracy, bytes and time. See `experiments/README.md`.
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any, Literal
+from functools import partial
+from types import SimpleNamespace
+from typing import Annotated, Literal
 
-# torch's waiting CPU threads spin by default, which makes small networks many times slower where
-# another process holds a core. Has to be set before torch is imported.
+# Waiting CPU threads of torch spin by default. This slows down small networks many times if another
+# process uses a core. Must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 
-from harness import datasets
-from harness.command import run_command
-from harness.cost_plots import draw
-from harness.errors import ExperimentError
-from harness.options import Defaults, Options
-from harness.plans import Recipe, Row
-from harness.pruned import END, INITIAL_SPARSITY
-from harness.session import Experiment, report, run_missing, selected
-from harness.sparse_methods import (
-    HIDDEN_UNITS,
-    NEAR_ZERO,
-    build_combined,
-    build_dense,
-    build_l1,
-    build_polynomial,
-    build_proximal,
-    build_sac,
-    build_sparsemax,
-)
+from harness import rows, size_plots, sparse_methods
+from harness.accuracy_plots import learning_curves
+from harness.command_line import main
+from harness.experiment import Experiment
+from harness.options import POSITIVES, RANKS, Options, Setup, at_least
+from harness.sparse_methods import HIDDEN_UNITS, NEAR_ZERO
+from harness.sparse_training import END, INITIAL_SPARSITY
 from harness.tables import View
 
-NAME = "mnist_sparse_methods"
-BASELINE = "dense"
 SPARSITY = 0.8
 VIEW = View(
-    shares={
+    fractions={
         "sparsity": "zeros %",
         "near_zero": f"below {NEAR_ZERO:g} %",
         "activation_sparsity": "zero activations %",
@@ -59,6 +46,15 @@ VIEW = View(
     gap=True,
     hidden=("rank", "trained vs dense", "MACs", "s/epoch", "first epoch s"),
 )
+PLOTS = {
+    "accuracy_and_size.png": size_plots.accuracy_and_size,
+    "accuracy_against_size.png": size_plots.accuracy_against_size,
+    "learning_curves.png": learning_curves,
+}
+_PCA_NOTE = (
+    "PCA of the features of the untrained convolution on the training part. The convolution "
+    "is trained all the same, so its features move away from the basis."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,193 +63,107 @@ class SparseOptions(Options):
 
     dataset: Literal["mnist", "digits"] = "mnist"
     """Data set; digits needs neither network nor files."""
-    l1: tuple[float, ...] | None = None
-    """Strengths of the L1 penalty in the loss; default: the data set's own."""
-    proximal: tuple[float, ...] | None = None
-    """Strengths of proximal L1: learning rate times strength is taken off each |w| in a step."""
-    proximal_filters: tuple[float, ...] | None = None
+    l1: Annotated[tuple[float, ...] | None, POSITIVES] = None
+    """Strengths of the L1 penalty in the loss; default: depends on the data set."""
+    proximal: Annotated[tuple[float, ...] | None, POSITIVES] = None
+    """Strengths of proximal L1: each step reduces |w| by learning rate times strength."""
+    proximal_filters: Annotated[tuple[float, ...] | None, POSITIVES] = None
     """Strengths of proximal L1 on whole filters."""
-    ranks: tuple[int, ...] | None = None
-    """Ranks of the subspace rows; the last one is that of the combined row."""
-    frequency: int | None = None
-    """Steps between two refreshes of the masks; default: the data set's own (mnist: 100)."""
-
-    def check(self) -> None:
-        """Refuse values that make no sense."""
-        super().check()
-        for name in ("l1", "proximal", "proximal_filters"):
-            values = getattr(self, name)
-            if values is not None and not _are_strengths(values):
-                raise ExperimentError(
-                    f"--{name.replace('_', '-')} is {' '.join(map(str, values)) or 'empty'}: "
-                    "expected different positive numbers."
-                )
-        if self.ranks is not None and not (_are_strengths(self.ranks) and min(self.ranks) >= 1):
-            raise ExperimentError(
-                f"--ranks is {' '.join(map(str, self.ranks)) or 'empty'}: expected different "
-                "integers of at least 1."
-            )
-        if self.frequency is not None and self.frequency < 1:
-            raise ExperimentError(f"--frequency is {self.frequency}: expected at least 1.")
+    ranks: Annotated[tuple[int, ...] | None, RANKS] = None
+    """Ranks of the SAC rows; the combined row uses the last one."""
+    frequency: Annotated[int | None, at_least(1)] = None
+    """Steps between two updates of the masks; default: depends on the data set (mnist: 100)."""
 
 
-def _are_strengths(values: Sequence[float]) -> bool:
-    finite = all(0 < value < float("inf") for value in values)
-    return finite and 0 < len(set(values)) == len(values)
-
-
-@dataclasses.dataclass(frozen=True)
-class Setup(Defaults):
-    """What this experiment does on one data set.
-
-    Args:
-        padding: Of the convolution.
-        frequency: Steps between two refreshes of the masks.
-        l1: Strengths of the penalty in the loss.
-        proximal: Strengths of proximal L1.
-        proximal_filters: Strengths of proximal L1 on whole filters.
-        ranks: Of the subspace rows; the last one is that of the combined row.
-    """
-
-    padding: str = "valid"
-    frequency: int = 100
-    l1: tuple[float, ...] = (0.01, 0.001, 0.0001, 0.00001)
-    proximal: tuple[float, ...] = (0.12, 0.2, 0.3)
-    proximal_filters: tuple[float, ...] = (0.05,)
-    ranks: tuple[int, ...] = (64, 32)
-
-
+_ADAM = rows.Recipe(epochs=5, batch_size=64, learning_rate=1e-3, algorithm="adam")
+_L1 = {"l1": (0.01, 0.001, 0.0001, 0.00001)}
+_MNIST = {"proximal": (0.12, 0.2, 0.3), "proximal_filters": (0.05,), "ranks": (64, 32)}
+_DIGITS = {"proximal": (0.5, 0.7, 0.9), "proximal_filters": (0.5,), "ranks": (32, 16)}
 SETUPS = {
-    "mnist": Setup(Recipe(epochs=5, batch_size=64, learning_rate=1e-3, algorithm="adam")),
+    "mnist": Setup(_ADAM, {"padding": "valid", "frequency": 100, **_L1, **_MNIST}),
     "digits": Setup(
-        Recipe(epochs=12, batch_size=64, learning_rate=1e-3, algorithm="adam"),
+        dataclasses.replace(_ADAM, epochs=12),
+        {"padding": "same", "frequency": 5, **_L1, **_DIGITS},
         verbose=0,
-        padding="same",
-        frequency=5,
-        proximal=(0.5, 0.7, 0.9),
-        proximal_filters=(0.5,),
-        ranks=(32, 16),
     ),
 }
 
 
-def make_rows(setup: Setup, options: SparseOptions) -> list[Row]:
-    """Return all rows of the table for one data set."""
-    padding = setup.padding
-    frequency = options.frequency or setup.frequency
-    ranks = options.ranks or setup.ranks
-    pruning = {"frequency": frequency, "initial_sparsity": INITIAL_SPARSITY, "end": END}
+def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
+    """Return all rows of the table."""
+    row = partial(rows.Row, padding=settings.padding, hidden_units=HIDDEN_UNITS)
+    schedule = {
+        "sparsity": SPARSITY,
+        "frequency": settings.frequency,
+        "initial_sparsity": INITIAL_SPARSITY,
+        "end": END,
+    }
+    last = settings.ranks[-1]
 
-    def row(name: str, method: str, build: Any, *arguments: Any, note: str = "", **settings: Any):
-        # What `build` takes beyond the settings of the row is the same for all rows.
-        return Row(
-            name,
-            method,
-            {"method": method, "padding": padding, "hidden_units": HIDDEN_UNITS, **settings},
-            lambda trial: build(trial, padding, *arguments),
-            note,
-        )
+    def l1(strength: float) -> rows.Row:
+        name = f"l1-{_plain(strength)}"
+        return row(name, sparse_methods.build_l1, method="l1", strength=strength)
 
-    def l1(strength: float):
-        return row(f"l1-{_plain(strength)}", "l1", build_l1, strength, strength=strength)
+    def proximal(strength: float, method: str, group: str | None) -> rows.Row:
+        name = f"{method}-{_plain(strength)}"
+        build = sparse_methods.build_proximal
+        return row(name, build, method=method, strength=strength, group=group)
 
-    def proximal(strength: float, group: str | None = None):
-        method = f"proximal-{group}" if group else "proximal"
+    def sac(basis: str, rank: int, note: str) -> rows.Row:
         return row(
-            f"{method}-{_plain(strength)}",
-            method,
-            build_proximal,
-            *(strength, group),
-            strength=strength,
-            group=group,
-        )
-
-    def sac(kind: str, rank: int, note: str):
-        return row(
-            f"sac-{kind}-{rank}",
-            f"sac-{kind}",
-            build_sac,
-            *(kind, rank),
-            basis=kind,
+            f"sac-{basis}-{rank}",
+            sparse_methods.build,
+            method=f"sac-{basis}",
+            basis=basis,
             rank=rank,
             note=f"{note} Rank {rank} for {HIDDEN_UNITS} units: the basis, which is stored and not "
             f"trained, has {rank / HIDDEN_UNITS:.3g} times the numbers of the kernel it replaces.",
         )
 
-    pca = (
-        "PCA of the features of the untrained convolution on the training part. The convolution "
-        "is trained all the same, so its features move away from the basis."
-    )
     return [
-        row(BASELINE, BASELINE, build_dense),
-        *map(l1, options.l1 or setup.l1),
-        *map(proximal, options.proximal or setup.proximal),
-        *(proximal(s, "filters") for s in options.proximal_filters or setup.proximal_filters),
+        row("dense", sparse_methods.build),
+        *(l1(strength) for strength in settings.l1),
+        *(proximal(strength, "proximal", None) for strength in settings.proximal),
+        *(proximal(each, "proximal-filters", "filters") for each in settings.proximal_filters),
         row(
             f"polynomial-{100 * SPARSITY:.0f}",
-            "polynomial",
-            build_polynomial,
-            *(SPARSITY, frequency),
-            sparsity=SPARSITY,
-            **pruning,
+            sparse_methods.build,
+            method="polynomial",
+            **schedule,
         ),
         row(
             "sparsemax",
-            "sparsemax",
-            build_sparsemax,
+            partial(sparse_methods.build, head="sparsemax"),
             note="the logits are trained with the sparsemax loss, and measured with that head.",
         ),
-        *(sac("pca", rank, pca) for rank in ranks),
-        sac("random", ranks[-1], "random orthonormal columns."),
+        *(sac("pca", rank, _PCA_NOTE) for rank in settings.ranks),
+        sac("random", last, "random orthonormal columns."),
         row(
             "combined",
-            "combined",
-            build_combined,
-            *(ranks[-1], SPARSITY, frequency),
+            partial(sparse_methods.build, head="sparsemax"),
             basis="pca",
-            rank=ranks[-1],
-            sparsity=SPARSITY,
-            **pruning,
-            note=f"sac-pca-{ranks[-1]} with a sparsemax head and {SPARSITY:.0%} of the trained "
+            rank=last,
+            **schedule,
+            note=f"sac-pca-{last} with a sparsemax head and {SPARSITY:.0%} of the trained "
             "kernels pruned, the learner's included; the basis stays dense.",
         ),
     ]
 
 
 def _plain(strength: float) -> str:
-    """`1e-05` -> `"0.00001"`: fit for the name of a row."""
+    """Format a number for the name of a row: `1e-05` -> `"0.00001"`."""
     return np.format_float_positional(strength, trim="-")
 
 
-def compare(options: SparseOptions) -> None:
-    """Run the experiment that the options ask for, and report it."""
-    options.check()
-    setup = SETUPS[options.dataset]
-    rows = make_rows(setup, options)
-    selected(rows, options.runs)
-    dataset = datasets.load(options.dataset, options.data_dir).limited(options.limit)
-    options.check_rank(len(dataset.x_train), max(options.ranks or setup.ranks))
-    experiment = Experiment(
-        NAME,
-        options,
-        dataset,
-        options.recipe(setup.recipe),
-        rows,
-        BASELINE,
-        setup.verbose if options.verbose is None else options.verbose,
-        flat=False,
-        view=VIEW,
-        figures=draw,
-    )
-    store = experiment.store()
-    run_missing(experiment, store)
-    report(experiment, store)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, run, and return the exit code."""
-    return run_command(NAME, SparseOptions, compare, __doc__, arguments)
-
+EXPERIMENT = Experiment(
+    "mnist_sparse_methods",
+    __doc__,
+    make_rows,
+    SETUPS,
+    options=SparseOptions,
+    plots=PLOTS,
+    view=VIEW,
+)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(EXPERIMENT))

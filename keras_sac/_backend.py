@@ -1,4 +1,4 @@
-"""The few questions that the three backends answer differently."""
+"""Helpers that differ between the backends TensorFlow, PyTorch and JAX."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -9,17 +9,17 @@ import numpy as np
 
 
 def is_traced(tensor: Any) -> bool:
-    """Whether `tensor` stands for a value that is only known later: a graph, a trace, a shape."""
+    """Return whether `tensor` has no value yet: in a graph, a trace, or shape inference."""
     if isinstance(tensor, keras.KerasTensor):
         return True
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         return not tf.executing_eagerly()
-    return _stands_for_a_value(tensor)
+    return _is_symbolic(tensor)
 
 
-def _stands_for_a_value(tensor: Any) -> bool:
+def _is_symbolic(tensor: Any) -> bool:
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
@@ -33,20 +33,20 @@ def _stands_for_a_value(tensor: Any) -> bool:
 
 
 def value_is_nan(variable: keras.Variable) -> bool | None:
-    """Whether the first entry of `variable` is NaN now; `None` where no value can be read.
+    """Return whether the first entry of `variable` is NaN; `None` if no value can be read.
 
-    Inside a compiled step a variable stands for its future value. TensorFlow lets the present one
-    be read from outside the graph; JAX does as long as `fit` has not taken the values into its
-    own state; torch always does, but for shape inference on its `meta` device.
+    Inside a compiled step a variable has no readable value. TensorFlow can read the current value
+    outside the graph. JAX can, unless `fit` has moved the values into its own state. Torch always
+    can, except in shape inference on the `meta` device.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         with tf.init_scope():
             return _first_is_nan(variable.value) if tf.executing_eagerly() else None
-    # No public accessor looks past JAX's stateless scope or torch's meta device.
+    # No public attribute gives the value inside a stateless scope or on the `meta` device.
     value = getattr(variable, "_value", None)
-    if value is None or _stands_for_a_value(value):
+    if value is None or _is_symbolic(value):
         return None
     return _first_is_nan(value)
 
@@ -56,21 +56,21 @@ def _first_is_nan(value: Any) -> bool:
 
 
 def cond(flag: Any, true: Callable[[], Any], false: Callable[[], Any]) -> Any:
-    """Return what one of two functions returns; in eager torch without the way through Keras."""
-    if keras.backend.backend() == "torch" and not _stands_for_a_value(flag):
+    """Return `true()` or `false()`; eager torch avoids the overhead of `keras.ops.cond`."""
+    if keras.backend.backend() == "torch" and not _is_symbolic(flag):
         return true() if flag else false()
     return keras.ops.cond(flag, true, false)
 
 
-def counted(step: Any) -> Any:
-    """Return a count as a number where reading it is cheaper than calculating with tensors."""
-    if keras.backend.backend() == "torch" and not _stands_for_a_value(step):
+def cheap_step(step: Any) -> Any:
+    """Return a step as an integer if that is cheaper than computing with a tensor."""
+    if keras.backend.backend() == "torch" and not _is_symbolic(step):
         return int(step)
     return step
 
 
 def eagerly() -> contextlib.AbstractContextManager[Any]:
-    """Return a context that runs operations now, even where a step is being traced."""
+    """Return a context that runs operations eagerly, even while a step is traced."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -82,17 +82,8 @@ def eagerly() -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def is_compiled_by_torch() -> bool:
-    """Whether the code at hand is being read by torch's compiler."""
-    if keras.backend.backend() != "torch":
-        return False
-    import torch
-
-    return torch.compiler.is_compiling()
-
-
 def is_exported_by_torch() -> bool:
-    """Whether torch is making a graph of the code at hand for a file, where loops are unrolled."""
+    """Return whether torch is exporting the current code to a file, which unrolls loops."""
     if keras.backend.backend() != "torch":
         return False
     import torch
@@ -101,7 +92,7 @@ def is_exported_by_torch() -> bool:
 
 
 def without_gradients() -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which nothing is kept for a gradient."""
+    """Return a context in which torch records no gradients."""
     if keras.backend.backend() == "torch":
         import torch
 
@@ -110,10 +101,10 @@ def without_gradients() -> contextlib.AbstractContextManager[Any]:
 
 
 def assign_all(variables: Sequence[keras.Variable], values: Sequence[Any]) -> None:
-    """Assign each value to its variable, on all replicas that hold a copy of it.
+    """Assign each value to its variable, on all replicas that hold a copy of the variable.
 
-    Inside a replica of `tf.distribute` a plain assignment would average the replicas' values; here
-    each replica keeps the one that it computed.
+    Inside a replica of `tf.distribute`, `variable.assign` would average the values of the replicas.
+    This function lets each replica keep the value that it computed.
     """
     if not variables:
         return
@@ -134,14 +125,14 @@ def assign_all(variables: Sequence[keras.Variable], values: Sequence[Any]) -> No
 
 
 def mask_all(variables: Sequence[keras.Variable], masks: Sequence[Any]) -> None:
-    """Set to zero, whatever they were, the entries of each variable that its mask leaves out."""
+    """Set the entries of each variable to zero where its mask is false, even if they are NaN."""
     values = [keras.ops.convert_to_tensor(variable) for variable in variables]
-    in_place = [_can_change(v, value) for v, value in zip(variables, values, strict=True)]
-    for value, mask, here in zip(values, masks, in_place, strict=True):
-        if here:
+    in_place = [_is_writable(v, value) for v, value in zip(variables, values, strict=True)]
+    for value, mask, writable in zip(values, masks, in_place, strict=True):
+        if writable:
             _mask_in_place(value, mask)
-    rest = [i for i, here in enumerate(in_place) if not here]
-    # What is left out may be NaN, so no product; torch would record it for a gradient.
+    rest = [i for i, writable in enumerate(in_place) if not writable]
+    # `where`, because NaN times zero is NaN. `stop_gradient`, because torch would record the step.
     masked = [
         keras.ops.where(
             masks[i], keras.ops.stop_gradient(values[i]), keras.ops.zeros((), dtype=values[i].dtype)
@@ -151,19 +142,19 @@ def mask_all(variables: Sequence[keras.Variable], masks: Sequence[Any]) -> None:
     assign_all([variables[i] for i in rest], masked)
 
 
-def _can_change(variable: keras.Variable, value: Any) -> bool:
-    """Whether `value` is the memory of the variable itself, on a backend that may write to it."""
+def _is_writable(variable: keras.Variable, value: Any) -> bool:
+    """Return whether `value` is the memory of the variable, and the backend may write to it."""
     return (
         keras.backend.backend() == "torch"
-        and value is getattr(variable, "_value", None)  # not what a stateless scope holds for it
-        and not _stands_for_a_value(value)
+        and value is getattr(variable, "_value", None)  # a stateless scope has another value
+        and not _is_symbolic(value)
     )
 
 
 def _mask_in_place(value: Any, mask: Any) -> None:
-    """Multiply the bits of a torch tensor by its mask: 0 even for NaN, and never -0.
+    """Multiply the bit patterns of a torch tensor by its mask, which gives 0 even for NaN.
 
-    A fourth of the time of `torch.where` and a copy, which goes through the weights three times.
+    This takes a fourth of the time of `torch.where` and a copy, which read the weights three times.
     """
     import torch
 
@@ -172,7 +163,7 @@ def _mask_in_place(value: Any, mask: Any) -> None:
 
 
 def sum_over_replicas(gradients: list[Any]) -> list[Any]:
-    """Return the gradients as they are applied: summed where replicas each have a part."""
+    """Return the gradients that are applied: the sum over the replicas of `tf.distribute`."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -183,52 +174,52 @@ def sum_over_replicas(gradients: list[Any]) -> list[Any]:
 
 
 def sync_variables(model: keras.Model) -> None:
-    """Let the variables of a model hold their present values in the middle of a `fit`."""
+    """Update the variables of a model with their current values during `fit`."""
     if keras.backend.backend() == "jax":
-        # `fit` carries the values outside the model on this backend.
+        # `fit` keeps the values outside the model on this backend.
         model.jax_state_sync()
 
 
-def limited(x: Any, most: Any) -> Any:
-    """Return `x` limited to `[-most, most]`.
+def clip_symmetric(x: Any, limit: Any) -> Any:
+    """Clip `x` to `[-limit, limit]`.
 
-    Torch takes less time for limits that are numbers, which it has in eager mode; on an
-    accelerator, to read one would wait for all that is still to do there.
+    Eager torch is faster if the limit is a number. On an accelerator, reading the number would wait
+    for all pending operations, so the tensor is used.
     """
-    eager = not any(map(_stands_for_a_value, (x, most)))
+    eager = not any(map(_is_symbolic, (x, limit)))
     if keras.backend.backend() == "torch" and x.device.type == "cpu" and eager:
-        number = float(most)
+        number = float(limit)
         return x.clamp(-number, number)
-    return keras.ops.clip(x, keras.ops.negative(most), most)
+    return keras.ops.clip(x, keras.ops.negative(limit), limit)
 
 
 def kth_largest(keys: Sequence[Any], k: Any) -> Any | None:
-    """Return the k-th largest of all integers in `keys`, at least 0; `None` if nothing selects it.
+    """Return the k-th largest integer in `keys`, at least 0; `None` if the backend cannot.
 
-    An eager backend can select, on the CPU by NumPy's quickselect, which is faster than torch's
-    and works on the same memory. TensorFlow and JAX only have `top_k`, which sorts what it returns.
+    Only eager torch can. On the CPU, NumPy's quickselect is faster than that of torch and works on
+    the same memory. TensorFlow and JAX only have `top_k`, which sorts its result.
     """
-    if keras.backend.backend() != "torch" or any(map(_stands_for_a_value, keys)):
+    if keras.backend.backend() != "torch" or any(map(_is_symbolic, keys)):
         return None
     import torch
 
     flat = [key.reshape(-1) for key in keys]
-    whole = flat[0] if len(flat) == 1 else torch.cat(flat)
-    rank = whole.numel() - int(k)
-    if not 0 <= rank < whole.numel():
+    joined = flat[0] if len(flat) == 1 else torch.cat(flat)
+    rank = joined.numel() - int(k)
+    if not 0 <= rank < joined.numel():
         return None
-    if whole.device.type == "cpu":
-        value = torch.as_tensor(np.partition(whole.numpy(), rank)[rank], dtype=whole.dtype)
+    if joined.device.type == "cpu":
+        value = torch.as_tensor(np.partition(joined.numpy(), rank)[rank], dtype=joined.dtype)
     else:
-        value = torch.kthvalue(whole, rank + 1).values
+        value = torch.kthvalue(joined, rank + 1).values
     return value.clamp_min(0)
 
 
 def inverse(matrices: Any) -> Any:
-    """Return the inverses of symmetric positive definite matrices, `(batch, n, n)`.
+    """Invert symmetric positive definite matrices of shape `(batch, n, n)`.
 
-    On JAX by Gauss-Jordan elimination, all matrices at a time: the LAPACK calls of two kernels in
-    one step can wait for each other for ever there (jaxlib 0.10, two cores).
+    JAX uses Gauss-Jordan elimination on all matrices at once, because two LAPACK calls in one step
+    can deadlock (jaxlib 0.10, two cores).
     """
     if keras.backend.backend() != "jax":
         return keras.ops.inv(matrices)

@@ -1,4 +1,4 @@
-"""An optimizer around another: what both kinds of ours, and any more, have in common."""
+"""Base class for optimizers that wrap another optimizer."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
@@ -8,14 +8,14 @@ from keras import ops
 
 
 class WrappingOptimizer(keras.optimizers.Optimizer):
-    """Does something before and after each update of an inner optimizer.
+    """Base class for optimizers that act before and after each update of an inner optimizer.
 
-    A subclass implements `before_update` and `after_update`, in `keras.ops`. Learning rate, weight
-    decay, clipping, loss scale and moving averages are those of the inner optimizer.
+    A subclass implements `before_update` and `after_update`, with `keras.ops`. Learning rate,
+    weight decay, clipping, loss scale and moving averages are those of the inner optimizer.
 
     Args:
         inner_optimizer: a Keras optimizer, or its name.
-        name: of the optimizer.
+        name: name of the optimizer.
     """
 
     def __init__(self, inner_optimizer: keras.optimizers.Optimizer | str, name: str | None = None):
@@ -23,43 +23,43 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner
 
-    # The arguments of the constructor that a configuration has serialized.
+    # Names of the constructor arguments that `get_config` serializes as Keras objects.
     serialized: ClassVar[tuple[str, ...]] = ("inner_optimizer",)
 
     def before_update(self, grads: list[Any], variables: Sequence[keras.Variable]) -> Any:
-        """Look at the gradients, the variables and the inner optimizer as they are.
+        """Read the gradients, the variables and the inner optimizer before the update.
 
         Args:
-            grads: one for each variable; `None` where there is none.
-            variables: in the same order.
+            grads: one gradient for each variable; `None` for a variable without a gradient.
+            variables: the variables, in the same order.
 
         Returns:
-            What `after_update` has to know of it: kept on `self`, a tensor of a traced step would
-            outlive its trace.
+            Any value, which is passed to `after_update`. Do not store tensors on `self`: a tensor
+            of a traced step must not outlive its trace.
         """
 
     def after_update(self, updated: Any, before: Any) -> None:
-        """Change the variables that the inner optimizer has left.
+        """Change the variables after the update of the inner optimizer.
 
         Args:
-            updated: whether it changed them; boolean scalar tensor. It does not where it
-                accumulates gradients, or where they were not finite.
-            before: what `before_update` returned.
+            updated: boolean scalar tensor, whether the inner optimizer updated the variables. It
+                does not while it accumulates gradients, or if gradients were not finite.
+            before: the result of `before_update`.
         """
 
     def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
         """Update the variables.
 
         Args:
-            grads: one gradient for each variable; `None` where there is none.
-            trainable_variables: the variables; those that it was built for by default.
+            grads: one gradient for each variable; `None` for a variable without a gradient.
+            trainable_variables: the variables. Defaults to those that the optimizer was built for.
         """
         if not self.built:
             with keras.name_scope(self.name):
                 self.build(trainable_variables)
         variables = trainable_variables or self._trainable_variables
         before = self.before_update(list(grads), variables)
-        # Torch counts in place, and its compiler takes a sum with zero for the counter itself.
+        # Torch counts in place, so a new tensor is needed; its compiler would optimize `+ 0` away.
         expected = ops.add(self.inner_optimizer.iterations, 1)
         self.inner_optimizer.apply(grads, trainable_variables)
         self.after_update(ops.equal(self.inner_optimizer.iterations, expected), before)
@@ -67,26 +67,26 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
     def stateless_apply(
         self, optimizer_variables: Any, grads: Any, trainable_variables: Any
     ) -> tuple[Any, Any]:
-        """Do what `apply` does, on given values, and return the new ones.
+        """Compute what `apply` would assign, from given values.
 
         Args:
             optimizer_variables: values of `self.variables`.
             grads: one gradient for each variable.
-            trainable_variables: values of the variables that it was built for.
+            trainable_variables: values of the variables that the optimizer was built for.
 
         Returns:
-            The new values of the trainable variables, and those of the optimizer's.
+            The new values of the trainable variables, and the new values of `self.variables`.
 
         Raises:
-            ValueError: if it is not built.
+            ValueError: if the optimizer is not built.
         """
         if not self.built:
             raise ValueError(
                 "`stateless_apply` needs a built optimizer: call "
                 "`optimizer.build(model.trainable_variables)` first."
             )
-        # The inner optimizer has its own stateless path, without which a `LossScaleOptimizer`
-        # would write from inside a branch.
+        # Use the stateless path of the inner optimizer as well: `apply` of a `LossScaleOptimizer`
+        # would assign variables inside a branch.
         own, weights, inner = self._variables, self._trainable_variables, self.inner_optimizer
         own_values = list(optimizer_variables[: len(own)])
         inner_values = list(optimizer_variables[len(own) :])
@@ -108,7 +108,7 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """Its own, then those of the inner optimizer."""
+        """The variables of this optimizer, then those of the inner optimizer."""
         return self._variables + self.inner_optimizer.variables
 
     @property
@@ -127,7 +127,7 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
 
     @property
     def loss_scale_factor(self) -> float | None:
-        """The scale of the loss that the inner optimizer was given."""
+        """The loss scale of the inner optimizer."""
         inner: Any = self.__dict__.get("inner_optimizer")
         if isinstance(inner, keras.optimizers.LossScaleOptimizer):
             return inner.initial_scale
@@ -137,24 +137,24 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
     def loss_scale_factor(self, factor: float | None) -> None:
         inner: Any = self.__dict__.get("inner_optimizer")
         if isinstance(inner, keras.optimizers.LossScaleOptimizer):
-            # Only an outer `LossScaleOptimizer` sets this: `compile` puts one around every
-            # optimizer under a float16 policy.
+            # Only an outer `LossScaleOptimizer` sets this. With a float16 policy, `compile` wraps
+            # every optimizer in one.
             raise ValueError(
-                "The loss would be scaled twice: there is a `LossScaleOptimizer` inside this "
-                f"`{type(self).__name__}` and another around it. Under a float16 policy `compile` "
-                "adds the outer one by itself: leave the inner one out, or pass "
-                "`auto_scale_loss=False` to `compile`."
+                f"`inner_optimizer` of `{type(self).__name__}` must not be a `LossScaleOptimizer` "
+                "if another one wraps it: the loss would be scaled twice. Received: "
+                f"inner_optimizer={type(inner).__name__}. With a float16 policy `compile` adds the "
+                "outer one. Remove the inner one, or pass `auto_scale_loss=False` to `compile`."
             )
         if inner is not None:
             inner.loss_scale_factor = factor
 
     def scale_loss(self, loss: Any) -> Any:
-        """Scale the loss as the inner optimizer asks for."""
+        """Scale the loss with the loss scale of the inner optimizer."""
         return self.inner_optimizer.scale_loss(loss)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Make an optimizer from what `get_config` returned."""
+        """Create an optimizer from the result of `get_config`."""
         restored = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
             for name in cls.serialized
@@ -162,29 +162,29 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         return cls(**{**config, **restored})
 
     def check_same(self, variables: Sequence[keras.Variable]) -> None:
-        """Raise `ValueError` if it was built for others than these variables."""
-        known = self._trainable_variables
-        if len(known) == len(variables) and all(
-            a is b for a, b in zip(known, variables, strict=True)
+        """Raise `ValueError` if the optimizer was built for other variables."""
+        built_for = self._trainable_variables
+        if len(built_for) == len(variables) and all(
+            a is b for a, b in zip(built_for, variables, strict=True)
         ):
             return
         name = type(self).__name__
         raise ValueError(
-            f"This `{name}` was built for other variables: {[v.path for v in known]}; received "
-            f"{[v.path for v in variables]}. What it knows belongs to those, so make a new one: "
-            f"`{name}.from_config(optimizer.get_config())`."
+            f"This `{name}` was built for other variables: {[v.path for v in built_for]}. "
+            f"Received: {[v.path for v in variables]}. An optimizer cannot change its variables. "
+            f"Create a new one: `{name}.from_config(optimizer.get_config())`."
         )
 
 
 class Opaque:
-    """Holds a value out of sight: an optimizer tracks the variables of a list as its own."""
+    """Hides a value from Keras, so that an optimizer does not track the variables in it."""
 
     def __init__(self, value: Any):
         self.value = value
 
 
 def nested(optimizer: keras.optimizers.Optimizer) -> Iterator[keras.optimizers.Optimizer]:
-    """Go through an optimizer and those inside it, from the outermost on."""
+    """Iterate over an optimizer and the optimizers inside it, outermost first."""
     yield optimizer
     while hasattr(optimizer, "inner_optimizer"):
         optimizer = optimizer.inner_optimizer
@@ -192,32 +192,32 @@ def nested(optimizer: keras.optimizers.Optimizer) -> Iterator[keras.optimizers.O
 
 
 def value_of(variable: keras.Variable) -> Any:
-    """Return the value of a variable, to calculate with in an optimizer."""
-    # Torch would record the steps of the optimizer for a gradient.
+    """Return the value of a variable, for computations inside an optimizer."""
+    # Without `stop_gradient`, torch would record the computation for a backward pass.
     return ops.stop_gradient(ops.convert_to_tensor(variable))
 
 
 def unscaled(optimizer: keras.optimizers.Optimizer, gradients: list[Any]) -> list[Any]:
-    """Return the gradients of the loss, from those of the loss as the optimizer scales it."""
-    for each in nested(optimizer):
-        if isinstance(each, keras.optimizers.LossScaleOptimizer):
-            return [ops.divide(g, ops.cast(each.dynamic_scale, g.dtype)) for g in gradients]
+    """Return the gradients of the loss, from those of the scaled loss."""
+    for inner in nested(optimizer):
+        if isinstance(inner, keras.optimizers.LossScaleOptimizer):
+            return [ops.divide(g, ops.cast(inner.dynamic_scale, g.dtype)) for g in gradients]
     factor = optimizer.loss_scale_factor
     return gradients if factor is None else [ops.divide(g, factor) for g in gradients]
 
 
-def averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable] | None:
-    """Return the moving averages of the weights that an optimizer keeps, if it keeps any."""
+def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable] | None:
+    """Return the moving averages of the weights, or `None` if the optimizer has none."""
     *_, innermost = nested(optimizer)
-    # `SwapEMAWeights` reads the same attribute: there is no public one.
+    # There is no public attribute; `keras.callbacks.SwapEMAWeights` reads the same one.
     return innermost._model_variables_moving_average if innermost.use_ema else None
 
 
 def portable_config(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
-    """Return the serialized optimizer under its public name.
+    """Serialize an optimizer under its public class name.
 
-    The torch backend puts a class of its own in the place of `keras.optimizers.Adam` and the
-    like; a file that names it would not load on another backend.
+    On the torch backend, Keras replaces the class `keras.optimizers.Adam` and others by a subclass.
+    A file with the name of that subclass would not load on another backend.
     """
     serialized = keras.saving.serialize_keras_object(optimizer)
     public = getattr(keras.optimizers, type(optimizer).__name__, None)

@@ -1,147 +1,221 @@
-"""The rules of docs/design.md that a test can hold: imports, file sizes, the doors."""
+"""The rules of docs/design.md that a test can hold: imports, names and sizes of files, doors."""
 
 import ast
 import pathlib
+import statistics
+from collections import Counter, defaultdict
 
 import pytest
 
 import keras_sac
 import keras_sac.tfmot.sparsity.keras
 
+pytestmark = pytest.mark.backend_free
+
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "keras_sac"
 
-# part -> the parts of the package that it may import.
+# Part of the ground floor -> the other parts that it may import.
+GROUND = {
+    "_version": set(),
+    "_table": set(),
+    "_arguments": set(),
+    "_backend": set(),
+    "_sparse_array": {"_arguments"},
+    "_optimizer": {"_backend"},
+    "_io": {"_arguments"},
+    "_run": {"_arguments", "_backend"},
+    "_model": {"_arguments", "_backend", "_run", "_table"},
+}
+# Package -> the other packages that it may import. All may import the ground floor.
 ARROWS = {
     "bases": set(),
     "heads": set(),
     "pruning": set(),
     "regularization": set(),
     "analysis": set(),
+    "sparse_file": set(),
+    "sparse_runtime": set(),
     "layers": {"bases"},
-    "conversion": {"layers", "bases"},
-    "deployment": {"conversion", "analysis"},
+    "conversion": {"layers"},
+    "deployment": {"conversion"},
     "tfmot": {"pruning"},
-    "__main__": {"analysis", "deployment"},
+    "__main__": {"analysis", "deployment", "sparse_file"},
 }
-# Belongs to no part, and knows nobody but itself: the version, the one file that knows the backends
-# apart, what optimizers around another have in common, which variables of a model are meant,
-# numbers that users give, and tables.
-SHARED = {
-    *("_version", "_backend", "_last_axis", "_wrapping", "_targets"),
-    *("_arguments", "_table", "_iterables", "_copying", "_sparse_array"),
+# The files that may name a backend's own package.
+BACKENDS = {
+    "_backend.py",
+    "_run/_engines.py",
+    "_run/_environment.py",
+    "_run/_layer_timing.py",
+    "deployment/_formats.py",
+    "sparse_runtime/_csr_product.py",
+    "sparse_runtime/_semi_structured.py",
 }
 
 
-def modules(folder):
+def files(folder=PACKAGE):
     return sorted(path for path in folder.rglob("*.py") if "results" not in path.parts)
 
 
 def imports(path):
-    """Names of the modules that a file imports, wherever in the file."""
+    """The names that a file imports, wherever in it, `TYPE_CHECKING` included."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            base = node.module
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def part_of(path):
-    relative = path.relative_to(PACKAGE)
-    return relative.parts[0].removesuffix(".py")
+def module_of(path):
+    parts = ["keras_sac", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-@pytest.mark.parametrize("path", modules(PACKAGE), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_go_one_way(path):
-    part = part_of(path)
-    names = set(imports(path))
-    assert not any(name.split(".")[0] in {"experiments", "harness", "benchmarks"} for name in names)
-    assert not any(name.startswith("keras.src") for name in names)
-    if part == "__init__":
-        return
-    used = {name.split(".")[1] for name in names if name.startswith("keras_sac.")}
-    if part in SHARED:
-        assert used <= {part}
-        return
-    allowed = ARROWS[part] | SHARED | {part}
-    assert used <= allowed, f"{path.name} imports {used - allowed}"
+MODULES = {module_of(path): path for path in files()}
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        p
-        for folder in ("keras_sac", "experiments", "benchmarks", "tests")
-        for p in modules(ROOT / folder)
-    ],
-    ids=lambda p: str(p.relative_to(ROOT)),
-)
-def test_no_file_is_longer_than_300_lines(path):
-    assert len(path.read_text().splitlines()) <= 300
+def imported_modules(path):
+    """The modules of the package that a file imports, the package itself as `keras_sac`."""
+    for name in imports(path):
+        if name.split(".")[0] == "keras_sac":
+            parts = name.split(".")
+            while ".".join(parts) not in MODULES:
+                parts.pop()
+            yield ".".join(parts)
 
 
-def test_layers_know_the_backends_apart_in_one_place_only():
+def part_of(module):
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def test_imports_go_one_way():
+    wrong = []
+    for module, path in MODULES.items():
+        part = part_of(module)
+        if part == "__init__":
+            continue
+        allowed = {part, *(GROUND.get(part, set()) if part in GROUND else {*GROUND, *ARROWS[part]})}
+        used = {part_of(each) for each in imported_modules(path)} - {"__init__"}
+        wrong += [f"{module} imports {each}" for each in sorted(used - allowed)]
+    assert wrong == []
+
+
+def test_nothing_imports_a_private_module_of_another_package():
+    wrong = [
+        f"{module} imports {each}"
+        for module, path in MODULES.items()
+        for each in imported_modules(path)
+        if each.count(".") > 1
+        and each.split(".")[2].startswith("_")
+        and part_of(each) != part_of(module)
+    ]
+    assert wrong == []
+
+
+def test_nothing_inside_imports_the_whole_package():
+    wrong = [
+        module
+        for module, path in MODULES.items()
+        if module != "keras_sac" and "keras_sac" in imported_modules(path)
+    ]
+    assert wrong == []
+
+
+def test_imports_have_no_circle():
+    edges = {
+        module: {each for each in imported_modules(path) if each != module}
+        for module, path in MODULES.items()
+    }
+    # A module in a circle imports a module that is left, and is imported by one.
+    while True:
+        imported = set().union(*edges.values())
+        left = {
+            module: targets & edges.keys()
+            for module, targets in edges.items()
+            if targets & edges.keys() and module in imported
+        }
+        if left == edges:
+            break
+        edges = left
+    assert edges == {}
+
+
+def test_no_file_name_stands_twice():
+    names = Counter(path.name for path in files() if path.name != "__init__.py")
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_the_backends_are_named_in_the_listed_files_only():
     users = {
         path.relative_to(PACKAGE).as_posix()
-        for path in modules(PACKAGE)
+        for path in files()
         if {"tensorflow", "torch", "jax"} & {name.split(".")[0] for name in imports(path)}
     }
-    # Besides: engines of files, what torch has to be told to write one, sparse products.
-    assert users == {
-        *("_backend.py", "analysis/_environment.py", "analysis/_engines.py"),
-        *("deployment/_formats.py", "deployment/_csr_product.py", "deployment/_side_by_side.py"),
-        "deployment/_semi_structured.py",
+    assert users == BACKENDS
+
+
+def test_imports_are_absolute_and_of_public_modules():
+    wrong = defaultdict(list)
+    for path in files():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                wrong["relative"].append(module_of(path))
+        for name in imports(path):
+            if name.startswith("keras.src"):
+                wrong["keras.src"].append(module_of(path))
+            if name.split(".")[0] in {"experiments", "harness", "benchmarks", "tests"}:
+                wrong[name].append(module_of(path))
+    assert wrong == {}
+
+
+def test_files_have_one_thought():
+    sizes = {
+        path: len(path.read_text().splitlines()) for path in files() if path.name != "__init__.py"
     }
+    short = [path.name for path, size in sizes.items() if size < 40]
+    assert [path.name for path, size in sizes.items() if size > 400] == []
+    assert len(short) <= 0.1 * len(sizes), short
+    assert 90 <= statistics.median(sizes.values()) <= 200
+    others = [p for name in ("experiments", "benchmarks", "tests") for p in files(ROOT / name)]
+    assert [path.name for path in others if len(path.read_text().splitlines()) > 400] == []
 
 
-def doors():
-    return [
-        keras_sac,
-        keras_sac.bases,
-        keras_sac.heads,
-        keras_sac.layers,
-        keras_sac.analysis,
-        keras_sac.conversion,
-        keras_sac.deployment,
-        keras_sac.pruning,
-        keras_sac.regularization,
-        keras_sac.tfmot.sparsity.keras,
-    ]
-
-
-@pytest.mark.parametrize("door", doors(), ids=lambda d: d.__name__)
-def test_a_door_is_explicit(door):
-    assert len(set(door.__all__)) == len(door.__all__)
-    for name in door.__all__:
-        assert hasattr(door, name)
+DOORS = [
+    keras_sac,
+    keras_sac.bases,
+    keras_sac.heads,
+    keras_sac.layers,
+    keras_sac.analysis,
+    keras_sac.conversion,
+    keras_sac.deployment,
+    keras_sac.pruning,
+    keras_sac.regularization,
+    keras_sac.sparse_file,
+    keras_sac.sparse_runtime,
+    keras_sac.tfmot.sparsity.keras,
+]
 
 
 def public_objects():
-    for door in doors():
+    for door in DOORS:
         for name in door.__all__:
-            value = getattr(door, name)
-            if callable(value):
-                yield f"{door.__name__}.{name}", value
+            if callable(getattr(door, name)):
+                yield f"{door.__name__}.{name}", getattr(door, name)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [pytest.param(name, value, id=name) for name, value in public_objects()]
-)
-def test_what_is_public_is_documented(name, value):
-    text = value.__doc__ or ""
-    assert text.strip(), f"{name} has no docstring"
-    if name.endswith("SubspaceLayer"):
-        # For isinstance; what a user makes are its subclasses.
-        return
-    assert "Examples:" in text, f"{name} has no example"
-    assert ">>>" in text, f"{name} has no example that runs"
+def test_each_door_is_explicit():
+    for door in DOORS:
+        assert len(set(door.__all__)) == len(door.__all__)
+        assert [name for name in door.__all__ if not hasattr(door, name)] == []
 
 
-def test_the_api_page_names_everything():
+def test_every_public_object_has_a_docstring_with_an_example():
+    without = [name for name, value in public_objects() if ">>>" not in (value.__doc__ or "")]
+    assert without == []
+
+
+def test_the_api_page_names_every_public_object():
     page = (ROOT / "docs" / "api.md").read_text()
     documented = {line.split(".")[-1] for line in page.splitlines() if line.startswith("::: ")}
-    missing = [name for name, _ in public_objects() if name.split(".")[-1] not in documented]
-    assert not missing
+    assert [n for n, _ in public_objects() if n.split(".")[-1] not in documented] == []

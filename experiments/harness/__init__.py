@@ -1,1 +1,5 @@
-"""What the experiments share: data, training of one row, resumable results, tables and plots."""
+"""Code that the experiments share: data, training, result files, tables and plots."""
+
+
+class ExperimentError(ValueError):
+    """Wrong input to an experiment. The command line shows it as one line, without a traceback."""

@@ -1,4 +1,4 @@
-"""Data sets by name: from a folder, from Keras' download cache, or from scikit-learn."""
+"""Load CIFAR-10, MNIST or digits: from a folder, from Keras' cache, or from scikit-learn."""
 
 import dataclasses
 import hashlib
@@ -7,16 +7,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from harness.cifar_pickles import FOLDER, load_batches
-from harness.errors import ExperimentError
-from harness.npz_data import load_npz
+from harness import ExperimentError
+from harness.dataset_files import FOLDER, load_cifar_batches, load_npz
 
 IMAGE_SHAPES = {"cifar10": (32, 32, 3), "mnist": (28, 28, 1), "digits": (8, 8, 1)}
 TITLES = {"cifar10": "CIFAR-10", "mnist": "MNIST", "digits": "digits (scikit-learn)"}
 CLASSES = 10
-# The other 1,422 without a tenth for validation are 20 whole batches of 64: one shape to compile.
+# Of the other 1,422, nine tenths are 20 whole batches of 64: one shape to compile.
 _DIGITS_TEST = 375
-# SHA-256 (see `array_hash`) of copies of known origin: a file says nothing about its history.
+# SHA-256 (see `array_hash`) of copies of known origin. The file itself does not tell its origin.
 _JPEG = "CIFAR-10 (JPEG re-encoded)"
 KNOWN_HASHES = {
     "bfa051675037cf9a17940d2e877a790328c9639236771cbcf5aeeca9037a82c8": _JPEG,
@@ -27,23 +26,13 @@ KNOWN_HASHES = {
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Images and labels, with the name that figures measured on them must carry.
+    """Images and labels, with the label that results measured on them carry."""
 
-    Args:
-        name: `"cifar10"`, `"mnist"` or `"digits"`.
-        label: What the data are, for tables and plots.
-        sha256: `array_hash` of the four arrays, before any limit.
-        x_train: `(n, height, width, channels)` uint8.
-        y_train: `(n,)` int32, in 0..9.
-        x_test: `(m, height, width, channels)` uint8.
-        y_test: `(m,)` int32, in 0..9.
-    """
-
-    name: str
-    label: str
-    sha256: str
-    x_train: np.ndarray
-    y_train: np.ndarray
+    name: str  # "cifar10", "mnist" or "digits"
+    label: str  # name and origin of the data, for tables and plots
+    sha256: str  # `array_hash` of the four arrays, before any limit
+    x_train: np.ndarray  # (n, height, width, channels) uint8
+    y_train: np.ndarray  # (n,) int32, in 0..9
     x_test: np.ndarray
     y_test: np.ndarray
 
@@ -53,8 +42,8 @@ class Dataset:
             return self
         if not 2 <= count <= len(self.x_train):
             raise ExperimentError(
-                f"limit is {count}: expected 2 to {len(self.x_train)}, the number of training "
-                f"samples of {self.label}."
+                f"--limit must be between 2 and {len(self.x_train)}, the number of training "
+                f"samples of {self.label}. Received: {count}."
             )
         return dataclasses.replace(self, x_train=self.x_train[:count], y_train=self.y_train[:count])
 
@@ -64,26 +53,28 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
 
     Args:
         name: `"cifar10"`, `"mnist"` or `"digits"`.
-        data_dir: Folder with `cifar-10-batches-py/` or `cifar10.npz`, or with `mnist.npz`. None:
-            Keras' download cache (digits: scikit-learn, no file at all).
+        data_dir: folder with `cifar-10-batches-py/` or `cifar10.npz`, or with `mnist.npz`. None:
+            Keras' download cache. Digits come with scikit-learn.
 
     Returns:
         A `Dataset` with checked shapes, types and labels.
 
     Raises:
-        ExperimentError: Unknown name, no such folder or file, no network, or wrong content.
+        ExperimentError: unknown name, missing folder or file, no network, or wrong content.
 
     Examples:
         >>> load("digits").x_train.shape
         (1422, 8, 8, 1)
     """
     if name not in IMAGE_SHAPES:
-        raise ExperimentError(f"dataset is {name!r}: expected {', '.join(IMAGE_SHAPES)}.")
+        raise ExperimentError(
+            f"`dataset` must be one of {', '.join(IMAGE_SHAPES)}. Received: {name!r}."
+        )
     if name == "digits":
         if data_dir is not None:
             raise ExperimentError(
-                f"data_dir is {str(data_dir)!r}, but digits come with scikit-learn and are read "
-                "from no folder. Leave --data-dir out."
+                "The digits come with scikit-learn and are not read from a folder. Received: "
+                f"--data-dir {data_dir}. Remove --data-dir."
             )
         arrays, origin = _digits(), None
     elif data_dir is None:
@@ -97,7 +88,7 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
 
 
 def array_hash(*arrays: np.ndarray) -> str:
-    """SHA-256 over shapes and bytes of the arrays, each taken as uint8."""
+    """Return the SHA-256 of the shapes and bytes of the arrays, each as uint8."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(repr(array.shape).encode())
@@ -106,7 +97,7 @@ def array_hash(*arrays: np.ndarray) -> str:
 
 
 def _digits():
-    # scikit-learn costs a second to import and only this data set needs it.
+    # Importing scikit-learn takes a second, and only this data set needs it.
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -129,8 +120,8 @@ def _download(name):
         files = f"{FOLDER}/ or cifar10.npz" if name == "cifar10" else "mnist.npz"
         raise ExperimentError(
             f"{TITLES[name]} is not in Keras' cache and could not be downloaded ({error}). Either "
-            f"connect to the network and start again, or pass --data-dir with a folder that holds "
-            f"{files}. (--dataset digits needs neither.)"
+            "connect to the network and start again, or pass --data-dir with a folder that holds "
+            f"{files}. --dataset digits needs neither."
         ) from error
     if name == "cifar10" and keras.config.image_data_format() == "channels_first":
         x_train, x_test = (np.moveaxis(x, 1, -1) for x in (x_train, x_test))
@@ -142,15 +133,15 @@ def _from_folder(name, folder):
     if name == "cifar10":
         batches = folder if folder.name == FOLDER else folder / FOLDER
         if batches.is_dir():
-            arrays, original = load_batches(batches)
+            arrays, original = load_cifar_batches(batches)
             return arrays, "original files" if original else None
     if npz.is_file():
         return load_npz(npz), None
     wanted = f"{FOLDER}/ or cifar10.npz" if name == "cifar10" else npz.name
-    state = "does not hold" if folder.is_dir() else "is no folder; it should hold"
+    state = "has no such file" if folder.is_dir() else "is not a folder"
     raise ExperimentError(
-        f"data_dir {folder} {state} {wanted}. Pass the folder that holds it, or leave --data-dir "
-        "out to download the data."
+        f"--data-dir must be a folder with {wanted}. Received: {folder}, which {state}. Remove "
+        "--data-dir to download the data."
     )
 
 
@@ -163,19 +154,21 @@ def _checked(name, arrays):
             x = x[..., None]
         if x.dtype != np.uint8 or x.shape[1:] != shape or len(x) == 0:
             raise ExperimentError(
-                f"x_{part} has shape {x.shape} and type {x.dtype}: {TITLES[name]} has "
-                f"(n, {', '.join(map(str, shape))}) uint8. Is it another data set's file?"
+                f"x_{part} of {TITLES[name]} must be uint8 of shape "
+                f"(n, {', '.join(map(str, shape))}). Received: {x.dtype} of shape {x.shape}. Is it "
+                "the file of another data set?"
             )
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
         if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
             raise ExperimentError(
-                f"y_{part} has shape {y.shape} and type {y.dtype}: expected one integer label for "
-                f"each of the {len(x)} images."
+                f"y_{part} must hold one integer label for each of the {len(x)} images. "
+                f"Received: {y.dtype} of shape {y.shape}."
             )
         if y.min() < 0 or y.max() >= CLASSES:
             raise ExperimentError(
-                f"y_{part} holds labels from {y.min()} to {y.max()}: expected 0 to {CLASSES - 1}."
+                f"y_{part} must hold labels from 0 to {CLASSES - 1}. "
+                f"Received: {y.min()} to {y.max()}."
             )
         parts += [x, y.astype("int32")]
     return tuple(parts)

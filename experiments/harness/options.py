@@ -1,93 +1,105 @@
-"""Command line of an experiment: options, their checks, and what a data set leaves open."""
+"""Command-line options of an experiment, and their default values for each data set."""
 
 import dataclasses
+import math
 import re
+import typing
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
 
-from harness.errors import ExperimentError
-from harness.plans import Recipe
+from harness import ExperimentError
+from harness.rows import Recipe
 from keras_sac.analysis import environment
 
 
 @dataclasses.dataclass(frozen=True)
-class Defaults:
-    """What an experiment does on one data set unless it is told otherwise.
+class Check:
+    """Valid values of an option. Annotate the field of the option with it.
 
     Args:
-        recipe: How to train.
-        verbose: 1: Keras' progress bars, 0: one line a run.
+        expected: describes the valid values in the error message.
+        valid: returns whether a value, which may be a tuple, is valid.
     """
 
-    recipe: Recipe
-    verbose: int = 1
+    expected: str
+    valid: Callable[[Any], bool]
+
+
+def at_least(least: int) -> Check:
+    """Return the check for numbers of at least `least`."""
+    return Check(f"at least {least}", lambda value: value >= least)
+
+
+def distinct(kind: str, valid: Callable[[Any], bool]) -> Check:
+    """Return the check for a non-empty tuple of different values."""
+
+    def each(values: tuple) -> bool:
+        return 0 < len(set(values)) == len(values) and all(map(valid, values))
+
+    return Check(f"different {kind}", each)
+
+
+POSITIVE = Check("a positive number", lambda value: 0 < value < math.inf)
+POSITIVES = distinct("positive numbers", POSITIVE.valid)
+RANKS = distinct("integers of at least 1", lambda value: value >= 1)
+_MOMENTUM = Check("at least 0 and below 1", lambda value: 0 <= value < 1)
+_FRACTION = Check("above 0 and below 1", lambda value: 0 < value < 1)
+_SEEDS = distinct("integers from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32)
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Options that all experiments have."""
+    """Options of every experiment."""
 
     dataset: Literal["cifar10", "mnist", "digits"] = "cifar10"
     """Data set; digits needs neither network nor files."""
     data_dir: Path | None = None
     """Folder with cifar-10-batches-py/ or cifar10.npz, or with mnist.npz; default: download."""
-    epochs: int | None = None
-    """Epochs of a run; default: the data set's own (cifar10: 15)."""
-    seeds: tuple[int, ...] = (42, 43, 44)
-    """One run of each row for each seed."""
+    epochs: Annotated[int | None, at_least(1)] = None
+    """Epochs per run; default: depends on the data set (cifar10: 15)."""
+    seeds: Annotated[tuple[int, ...], _SEEDS] = (42, 43, 44)
+    """Each row is run once per seed."""
     runs: tuple[str, ...] = ()
     """Names of the rows to run; default: all. A wrong name lists them."""
     output_dir: Path | None = None
-    """Where results go; default: results/<experiment>/<dataset>-<backend>-<device>."""
-    limit: int | None = None
+    """Folder of the results; default: results/<experiment>/<dataset>-<backend>-<device>."""
+    limit: Annotated[int | None, at_least(2)] = None
     """Use only the first samples of the training set."""
-    batch_size: int | None = None
-    """Samples in a step; default: the data set's own (cifar10: 256)."""
+    batch_size: Annotated[int | None, at_least(1)] = None
+    """Samples per step; default: depends on the data set (cifar10: 256)."""
     optimizer: Literal["sgd", "adam"] | None = None
-    """What trains; default: the experiment's own."""
-    learning_rate: float | None = None
-    """Of the optimizer; default: the data set's own (cifar10: 0.01)."""
-    momentum: float | None = None
-    """Of SGD; default: the data set's own (cifar10: 0.9)."""
-    validation_fraction: float = 0.1
-    """Share of the training samples that chooses the epoch."""
+    """Optimizer; default: depends on the experiment."""
+    learning_rate: Annotated[float | None, POSITIVE] = None
+    """Of the optimizer; default: depends on the data set (cifar10: 0.01)."""
+    momentum: Annotated[float | None, _MOMENTUM] = None
+    """Of SGD; default: depends on the data set (cifar10: 0.9)."""
+    validation_fraction: Annotated[float, _FRACTION] = 0.1
+    """Fraction of the training samples that is used to choose the epoch."""
     verbose: Literal[0, 1, 2] | None = None
-    """As in fit: 1 progress bars, 2 a line an epoch, 0 a line a run; default: 1 (digits: 0)."""
+    """As in fit: 1 progress bars, 2 a line per epoch, 0 a line per run; default: 1 (digits: 0)."""
 
     def check(self) -> None:
-        """Refuse values that make no sense.
+        """Check each option against the `Check` in its annotation.
 
         Raises:
-            ExperimentError: Says which option, what it is, and what it should be.
+            ExperimentError: says which option is wrong, its value, and the valid values.
         """
-        for name, least in (("epochs", 1), ("batch_size", 1), ("limit", 2)):
+        for name, hint in typing.get_type_hints(type(self), include_extras=True).items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ExperimentError(f"{_flag(name)} is {value}: expected at least {least}.")
-        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
-            raise ExperimentError(
-                f"--learning-rate is {self.learning_rate}: expected a positive number."
-            )
-        if self.momentum is not None and not 0 <= self.momentum < 1:
-            raise ExperimentError(f"--momentum is {self.momentum}: expected 0 to below 1.")
-        if not 0 < self.validation_fraction < 1:
-            raise ExperimentError(
-                f"--validation-fraction is {self.validation_fraction}: expected a number between "
-                "0 and 1; it chooses the epoch."
-            )
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise ExperimentError(
-                f"--seeds is {' '.join(map(str, self.seeds)) or 'empty'}: expected different "
-                "integers of at least 0."
-            )
-        if max(self.seeds) >= 2**32:
-            raise ExperimentError(f"--seeds has {max(self.seeds)}: expected below 2**32.")
+            for check in getattr(hint, "__metadata__", ()):
+                if value is not None and not check.valid(value):
+                    raise ExperimentError(
+                        f"{_flag(name)} must be {check.expected}. "
+                        f"Received: {_text(value) or 'nothing'}."
+                    )
 
-    def recipe(self, defaults: Recipe) -> Recipe:
-        """Return the data set's recipe with what was given on the command line.
+    def recipe(self, default: Recipe) -> Recipe:
+        """Return the recipe of a data set with the values from the command line.
 
         Raises:
-            ExperimentError: A momentum for an optimizer other than SGD.
+            ExperimentError: a momentum is given for an optimizer other than SGD.
         """
         given = {
             name: getattr(self, name)
@@ -95,34 +107,17 @@ class Options:
             if getattr(self, name) is not None
         }
         recipe = dataclasses.replace(
-            defaults, **given, algorithm=self.optimizer or defaults.algorithm
+            default, **given, algorithm=self.optimizer or default.algorithm
         )
         if self.momentum is not None and recipe.algorithm != "sgd":
             raise ExperimentError(
-                f"--momentum is {self.momentum}, but the optimizer is {recipe.algorithm}: expected "
-                "SGD. Leave --momentum out, or pass --optimizer sgd."
+                f"--momentum needs SGD. Received: --momentum {self.momentum}, but the optimizer is "
+                f"{recipe.algorithm}. Remove --momentum, or pass --optimizer sgd."
             )
         return recipe
 
-    def check_rank(self, samples: int, rank: int) -> None:
-        """Refuse a basis of more columns than there are samples to compute it from.
-
-        Args:
-            samples: Of the training set, the validation part included.
-            rank: The largest that is asked for.
-
-        Raises:
-            ExperimentError: Too few samples are left to train on.
-        """
-        training = samples * (1 - self.validation_fraction)
-        if training <= rank:
-            raise ExperimentError(
-                f"{training:.0f} samples are left to train on: a basis of rank {rank} needs more. "
-                "Raise --limit."
-            )
-
     def folder(self, experiment: str) -> Path:
-        """Return where the results go."""
+        """Return the folder of the results."""
         if self.output_dir is not None:
             return self.output_dir
         described = environment()
@@ -130,23 +125,46 @@ class Options:
         return Path("results", experiment, f"{self.dataset}-{described['backend']}-{device}")
 
     def command(self, experiment: str) -> str:
-        """Return a command that repeats the experiment, with no path of this machine in it."""
+        """Return the command that repeats the experiment, without paths of this machine."""
         parts = [f"python experiments/{experiment}.py"]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name in ("output_dir", "verbose") or value == field.default:
-                continue
-            if field.name == "data_dir":
-                value = "FOLDER"
-            text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            parts.append(f"{_flag(field.name)} {text}")
+            if field.name not in ("output_dir", "verbose") and value != field.default:
+                text = "FOLDER" if field.name == "data_dir" else _text(value)
+                parts.append(f"{_flag(field.name)} {text}")
         return " ".join(parts)
 
 
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """Default settings of an experiment on one data set.
+
+    Args:
+        recipe: training settings.
+        values: further settings by name. An option of the same name overrides them.
+        verbose: as in `fit`.
+    """
+
+    recipe: Recipe
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    verbose: int = 1
+
+    def settings(self, options: Options) -> SimpleNamespace:
+        """Return all settings as attributes: those given as options, else those of the data set."""
+        named = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+        given = {name: value for name, value in named.items() if value is not None}
+        own = {"verbose": self.verbose, **self.values}
+        return SimpleNamespace(**{**own, **given, "recipe": options.recipe(self.recipe)})
+
+
 def _slug(text):
-    """`"NVIDIA H200"` -> `"nvidia-h200"`: fit for a folder's name."""
+    """`"NVIDIA H200"` -> `"nvidia-h200"`."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _flag(name):
     return "--" + name.replace("_", "-")
+
+
+def _text(value):
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

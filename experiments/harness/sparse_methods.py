@@ -1,4 +1,4 @@
-"""What the rows of the comparison of sparse methods train: one small network, made sparse."""
+"""The methods of the sparse comparison: one small network, made sparse in different ways."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 import keras
 import numpy as np
 
-from harness.costs import costs, near_zero
-from harness.networks import plan, zeros
-from harness.plans import Plan, Trial
-from harness.pruned import schedule, scheduled, steps_of
+from harness.model_costs import costs, near_zero
+from harness.rows import Plan, Trial, cross_entropy
+from harness.sac_methods import make_basis
+from harness.sparse_training import pruning_plan, shuffled_plan, sparsity_facts
 from keras_sac import ProximalL1, SACDense, SparsemaxLoss, add_kernel_l1, bases, swap_head
 
 HIDDEN_UNITS = 64
-# Plain L1 brings weights near zero, never to it.
+# Plain L1 makes weights small, but not zero.
 NEAR_ZERO = 1e-3
 _FEATURES_BATCH = 2000
 
 
-def front(trial: Trial, padding: str) -> keras.Sequential:
-    """Build what both the dense and the subspace layer follow; the seed of the trial has been set.
+def feature_network(trial: Trial, padding: str) -> keras.Sequential:
+    """Build the layers before the hidden layer. The random seed must be set before.
 
-    `conv 32, pool, flatten`; kernels of 3x3, ReLU, pools of 2x2.
+    They are `conv 32, pool, flatten`, with kernels of 3x3, ReLU, and pools of 2x2.
     """
     return keras.Sequential(
         [
@@ -34,119 +34,108 @@ def front(trial: Trial, padding: str) -> keras.Sequential:
 
 
 def network(
-    trial: Trial, padding: str, basis: bases.Basis | None = None, made: Any = None
+    trial: Trial,
+    padding: str,
+    hidden_units: int,
+    basis: bases.Basis | None = None,
+    features: keras.Sequential | None = None,
 ) -> keras.Model:
-    """Build the network, which gives logits.
+    """Build the network, which returns logits.
 
-    Args:
-        trial: Of the row.
-        padding: Of the convolution.
-        basis: Of a `SACDense` in place of the dense hidden layer.
-        made: The front, where it exists already.
+    With a basis, the hidden layer is a `SACDense`. `features` are the layers before it, if they
+    already exist.
     """
     hidden: dict[str, Any] = {"activation": "relu", "name": "hidden"}
     return keras.Sequential(
         [
             keras.Input(trial.split.image_shape),
-            *(made or front(trial, padding)).layers,
-            keras.layers.Dense(HIDDEN_UNITS, **hidden)
+            *(features or feature_network(trial, padding)).layers,
+            keras.layers.Dense(hidden_units, **hidden)
             if basis is None
-            else SACDense(HIDDEN_UNITS, basis, **hidden),
+            else SACDense(hidden_units, basis, **hidden),
             keras.layers.Dense(trial.split.classes, name="head"),
         ]
     )
 
 
-def build_dense(trial: Trial, padding: str) -> Plan:
-    """Build the network as it is."""
-    return _measured(trial, plan(trial, network(trial, padding)))
+def build(
+    trial: Trial,
+    *,
+    padding: str,
+    hidden_units: int,
+    basis: str | None = None,
+    rank: int = 0,
+    head: str = "softmax",
+    sparsity: float | None = None,
+    **schedule: Any,
+) -> Plan:
+    """Build a network and train it with or without pruning.
+
+    Args:
+        trial: data, seed and recipe.
+        padding: of the convolution.
+        hidden_units: of the hidden layer.
+        basis: `"pca"` or `"random"`: the hidden layer works in a basis of the initial features.
+        rank: of the basis.
+        head: `"softmax"`, or `"sparsemax"` with its loss.
+        sparsity: prune all trained kernels by magnitude up to this fraction of zeros.
+        schedule: other arguments of `pruning_plan`.
+    """
+    facts, loss = {}, SparsemaxLoss() if head == "sparsemax" else cross_entropy()
+    if basis is None:
+        model = network(trial, padding, hidden_units)
+    else:
+        model, facts = _sac_network(trial, basis, rank, padding, hidden_units)
+    if sparsity is None:
+        return _measured(trial, shuffled_plan(trial, model, facts=facts, loss=loss), head)
+    plan = pruning_plan(trial, model, sparsity, loss=loss, **schedule)
+    plan.facts |= facts
+    return _measured(trial, plan, head)
 
 
-def build_l1(trial: Trial, padding: str, strength: float) -> Plan:
+def build_l1(trial: Trial, *, strength: float, **layers: Any) -> Plan:
     """Add `strength * sum |w|` over all kernels to the loss."""
-    model = network(trial, padding)
+    model = network(trial, **layers)
     add_kernel_l1(model, strength)
-    return _measured(trial, plan(trial, model))
+    return _measured(trial, shuffled_plan(trial, model))
 
 
-def build_proximal(trial: Trial, padding: str, strength: float, group: str | None = None) -> Plan:
-    """Draw all kernels towards zero after each update, by a soft threshold of rate * strength."""
-    own = plan(trial, network(trial, padding))
-    own.optimizer = ProximalL1(trial.recipe.optimizer(), strength, group=group)
-    return _measured(trial, own)
+def build_proximal(trial: Trial, *, strength: float, group: str | None, **layers: Any) -> Plan:
+    """Soft-threshold all kernels by `learning rate * strength` after each update."""
+    plan = shuffled_plan(trial, network(trial, **layers))
+    plan.optimizer = ProximalL1(trial.recipe.optimizer(), strength, group=group)
+    return _measured(trial, plan)
 
 
-def build_polynomial(trial: Trial, padding: str, final: float, frequency: int) -> Plan:
-    """Prune by magnitude while training from the initial weights."""
-    wanted = schedule(final, steps_of(trial), frequency)
-    return _measured(trial, scheduled(trial, network(trial, padding), wanted))
-
-
-def build_sparsemax(trial: Trial, padding: str) -> Plan:
-    """Train the logits for a sparsemax head, and measure the network with it."""
-    own = plan(trial, network(trial, padding), loss=SparsemaxLoss())
-    return _measured(trial, own, "sparsemax")
-
-
-def build_sac(trial: Trial, padding: str, kind: str, rank: int) -> Plan:
-    """Let the hidden layer work in a basis of the initial features."""
-    model, facts = _subspace_network(trial, padding, kind, rank)
-    return _measured(trial, plan(trial, model, facts=facts))
-
-
-def build_combined(trial: Trial, padding: str, rank: int, final: float, frequency: int) -> Plan:
-    """Do three things at once: PCA basis, sparsemax head, and pruning of all trained kernels."""
-    model, facts = _subspace_network(trial, padding, "pca", rank)
-    wanted = schedule(final, steps_of(trial), frequency)
-    own = scheduled(trial, model, wanted, loss=SparsemaxLoss())
-    own.facts |= facts
-    return _measured(trial, own, "sparsemax")
-
-
-def _measured(trial: Trial, own: Plan, head: str = "softmax") -> Plan:
-    """Let a plan's model be measured with a head and with the weights of its chosen epoch."""
-    before = own.finish
+def _measured(trial: Trial, plan: Plan, head: str = "softmax") -> Plan:
+    """Measure the model of a plan with a head and the weights of its chosen epoch."""
+    before = plan.finish
 
     def finish(weights: list[np.ndarray]) -> dict[str, Any]:
-        own.model.set_weights(weights)
-        facts = zeros(own.model) if before is None else before(weights)
-        own.measured = swap_head(own.model, head)
-        share = near_zero(own.model, NEAR_ZERO)
-        return {**facts, "near_zero": share, **costs(own.measured, trial.split)}
+        plan.model.set_weights(weights)
+        facts = sparsity_facts(plan.model) if before is None else before(weights)
+        plan.measured = swap_head(plan.model, head)
+        small = near_zero(plan.model, NEAR_ZERO)
+        return {**facts, "near_zero": small, **costs(plan.measured, trial.split)}
 
-    own.finish = finish
-    return own
+    plan.finish = finish
+    return plan
 
 
-def _subspace_network(
-    trial: Trial, padding: str, kind: str, rank: int
+def _sac_network(
+    trial: Trial, basis: str, rank: int, padding: str, hidden_units: int
 ) -> tuple[keras.Model, dict[str, Any]]:
-    made = front(trial, padding)
-    # The same for all rows of a seed: the convolution is the first to draw its weights.
-    moments, moments_seconds = trial.timed("feature moments", lambda: _moments(made, trial))
-
-    def make() -> bases.Basis:
-        if kind == "pca":
-            return bases.pca(moments, rank)
-        # It needs no data, but its statistics set the scale of the learner as in the other rows.
-        chosen = bases.random_orthogonal(made.output_shape[-1], rank, trial.seed)
-        return bases.with_statistics(chosen, moments)
-
-    basis, basis_seconds = trial.timed(f"{kind}-{rank}", make)
-    explained = basis.explained_variance_ratio
-    return network(trial, padding, basis, made), {
-        "rank": basis.rank,
-        "moments_seconds": moments_seconds,
-        "basis_seconds": basis_seconds,
-        "explained_variance": None if explained is None else float(explained.sum()),
-    }
+    features = feature_network(trial, padding)
+    # The features are the same in all rows of a seed, because the convolution is built first.
+    made, facts = make_basis(trial, basis, rank, lambda: _moments(features, trial))
+    return network(trial, padding, hidden_units, made, features), facts
 
 
-def _moments(made: keras.Sequential, trial: Trial) -> bases.Moments:
+def _moments(features: keras.Sequential, trial: Trial) -> bases.Moments:
     samples = trial.split.x_train
 
-    def features() -> Iterator[np.ndarray]:
+    def batches() -> Iterator[np.ndarray]:
         for start in range(0, len(samples), _FEATURES_BATCH):
-            yield made.predict_on_batch(samples[start : start + _FEATURES_BATCH])
+            yield features.predict_on_batch(samples[start : start + _FEATURES_BATCH])
 
-    return bases.Moments.from_data(features(), verbose=0)
+    return bases.Moments.from_data(batches(), verbose=0)

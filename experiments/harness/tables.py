@@ -1,7 +1,8 @@
-"""From result files to one table: mean and standard deviation over the seeds."""
+"""Tables of results: mean and standard deviation over the seeds."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,16 +16,16 @@ ACCURACIES = {
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What a table shows besides what all experiments measure.
+    """Columns of a table besides those of every experiment.
 
     Args:
-        shares: Name of a fact between 0 and 1 -> heading; shown in per cent, mean and deviation.
-        counts: Name of a fact that is a whole number -> heading; the mean is shown.
-        gap: Whether to show the test accuracy against the baseline's, seed by seed.
-        hidden: Headings that are left out of the printed table.
+        fractions: name of a fact between 0 and 1 -> heading. Shown in percent, with deviation.
+        counts: name of a fact that is a whole number -> heading. The mean is shown.
+        gap: whether to show the difference to the accuracy of the baseline of the same seed.
+        hidden: headings that the printed table omits.
     """
 
-    shares: dict[str, str] = dataclasses.field(default_factory=dict)
+    fractions: dict[str, str] = dataclasses.field(default_factory=dict)
     counts: dict[str, str] = dataclasses.field(default_factory=dict)
     gap: bool = False
     hidden: tuple[str, ...] = ()
@@ -33,27 +34,101 @@ class View:
 PLAIN = View()
 
 
-def frame(runs: Sequence[dict[str, Any]], order: Sequence[str], view: View = PLAIN) -> pd.DataFrame:
-    """Put one run in one line.
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """All runs of an output folder, as tables and for plots.
 
     Args:
-        runs: Contents of result files.
-        order: Names of the rows, in the order of the table; others come last.
-        view: Facts to add.
-
-    Returns:
-        A frame with row, method, seed, rank, accuracies (in 0..1), counts, times in seconds and
-        latencies in milliseconds.
+        runs: contents of result files, at least one.
+        order: names of the rows, in the order of the table; other rows come last.
+        baseline: row that trained parameters and accuracies are compared with.
+        view: columns of the table.
+        title: of the plots.
+        first_trial: returns the data of the first seed.
     """
-    position = {name: i for i, name in enumerate(order)}
-    ordered = sorted(
-        runs, key=lambda run: (position.get(run["row"], len(order)), run["row"], run["seed"])
-    )
-    each = pd.DataFrame([_record(run, view) for run in ordered])
-    return each.astype(dict.fromkeys((*view.shares, *view.counts), "float64"))
+
+    runs: Sequence[dict[str, Any]]
+    order: Sequence[str]
+    baseline: str = "dense"
+    view: View = PLAIN
+    title: str = ""
+    first_trial: Callable[[], Any] | None = None
+
+    def only(self, keep: Callable[[dict[str, Any]], bool]) -> "Results":
+        """Return the results of the runs for which `keep(run)` is true."""
+        return dataclasses.replace(self, runs=[run for run in self.runs if keep(run)])
+
+    def by_run(self) -> pd.DataFrame:
+        """Return a table with one line per run.
+
+        It has accuracies in 0..1, counts, times in seconds and latencies in milliseconds.
+        """
+        position = {name: i for i, name in enumerate(self.order)}
+        ordered = sorted(
+            self.runs,
+            key=lambda run: (position.get(run["row"], len(position)), run["row"], run["seed"]),
+        )
+        facts = (*self.view.fractions, *self.view.counts)
+        table = pd.DataFrame([_record(run, facts) for run in ordered])
+        return table.astype(dict.fromkeys(facts, "float64"))
+
+    @functools.cached_property
+    def table(self) -> pd.DataFrame:
+        """The table with one line per row: mean and standard deviation (ddof = 1) over the seeds.
+
+        It has accuracies and fractions in percent (`*_mean` and `*_std`, which is NaN for one
+        seed), counts, and medians of times and latencies; `gap_*`, the difference in points to the
+        accuracy of the baseline of the same seed; and `trainable_saved`, the percentage of the
+        trained parameters of the baseline that a row lacks. The last two need the baseline.
+        """
+        each, view = self.by_run(), self.view
+        groups = each.groupby("row", sort=False)
+        table = groups[["method", "rank", "trainable", "stored", "macs"]].first()
+        table.insert(2, "seeds", groups["seed"].count())
+        shown = [*ACCURACIES, "final_test_accuracy", *view.fractions]
+        if view.gap:
+            base = each[each["row"] == self.baseline].set_index("seed")["test_accuracy"]
+            each["gap"] = each["test_accuracy"] - each["seed"].map(base)
+            shown.append("gap")
+        for name in (*shown, *view.counts):
+            scale = 1 if name in view.counts else 100
+            table[f"{name}_mean"] = groups[name].mean().mul(scale)
+            table[f"{name}_std"] = groups[name].std(ddof=1).mul(scale)
+        reference = float(table["trainable"].reindex([self.baseline]).iloc[0])
+        table["trainable_saved"] = 100 * (1 - table["trainable"] / reference)
+        measured = [c for c in each.columns if c.endswith(("_seconds", "_ms"))]
+        return table.join(groups[measured].median()).reset_index()
+
+    def printable(self) -> pd.DataFrame:
+        """Return the table as strings, with mean and deviation in one column."""
+        table, view = self.table, self.view
+        out = pd.DataFrame({"row": table["row"]})
+        out["rank"] = [_count(v) for v in table["rank"]]
+        out["seeds"] = table["seeds"].astype(str)
+        for name, heading in view.fractions.items():
+            out[heading] = _with_deviation(table, name)
+        for name, heading in ACCURACIES.items():
+            out[heading] = _with_deviation(table, name)
+            if view.gap and name == "test_accuracy":
+                out["vs dense, points"] = _with_deviation(table, "gap", "+")
+        out["trained"] = [_count(v) for v in table["trainable"]]
+        out["trained vs dense"] = [
+            "" if pd.isna(v) else f"{-v:+.1f} %" if v else "—" for v in table["trainable_saved"]
+        ]
+        out["stored"] = [_count(v) for v in table["stored"]]
+        out["MACs"] = [_count(v) for v in table["macs"]]
+        for name, heading in view.counts.items():
+            out[heading] = [_count(v) for v in table[f"{name}_mean"].round()]
+        times = {"epoch_seconds": "s/epoch", "first_epoch_seconds": "first epoch s"}
+        for column in table.columns:
+            if column.startswith("latency_"):
+                times[column] = f"ms, batch {column.split('_')[1]}"
+        for column, heading in times.items():
+            out[heading] = [f"{v:.3g}" for v in table[column]]
+        return out.drop(columns=list(view.hidden), errors="ignore")
 
 
-def _record(run, view):
+def _record(run, facts):
     return {
         "row": run["row"],
         "method": run["row_settings"].get("method", run["row"]),
@@ -61,79 +136,13 @@ def _record(run, view):
         "rank": run["facts"].get("rank"),
         "chosen_epoch": run["result"]["chosen_epoch"],
         **{name: run["result"][name] for name in (*ACCURACIES, "final_test_accuracy")},
-        **{name: run["facts"].get(name) for name in (*view.shares, *view.counts)},
+        **{name: run["facts"].get(name) for name in facts},
         **run["counts"],
         "epoch_seconds": run["seconds"]["epoch"],
         "first_epoch_seconds": run["seconds"]["first_epoch"],
         "projection_seconds": run["facts"].get("projection_seconds"),
         **{f"latency_{item['batch_size']}_ms": item["median_ms"] for item in run["latency"]},
     }
-
-
-def summary(
-    runs: Sequence[dict[str, Any]], order: Sequence[str], baseline: str, view: View = PLAIN
-) -> pd.DataFrame:
-    """Put one row in one line: mean and standard deviation (ddof = 1) over the seeds.
-
-    Args:
-        runs: Contents of result files, at least one.
-        order: Names of the rows, in the order of the table.
-        baseline: Row that trained parameters and accuracies are compared with.
-        view: What to add: its shares in per cent, its counts, and `gap_*`, the points of accuracy
-            by which a row is above the baseline of the same seed.
-
-    Returns:
-        A frame with accuracies in per cent (`*_mean`, `*_std`; the latter NaN for one seed),
-        counts, medians of times and latencies, and `trainable_saved`, the per cent of the
-        baseline's trained parameters that a row does without (NaN without baseline).
-    """
-    each = frame(runs, order, view)
-    groups = each.groupby("row", sort=False)
-    table = groups[["method", "rank", "trainable", "stored", "macs"]].first()
-    table.insert(2, "seeds", groups["seed"].count())
-    shown = [*ACCURACIES, "final_test_accuracy", *view.shares]
-    if view.gap:
-        base = each[each["row"] == baseline].set_index("seed")["test_accuracy"]
-        each["gap"] = each["test_accuracy"] - each["seed"].map(base)
-        shown.append("gap")
-    for name in shown:
-        table[f"{name}_mean"] = groups[name].mean().mul(100)
-        table[f"{name}_std"] = groups[name].std(ddof=1).mul(100)
-    for name in view.counts:
-        table[f"{name}_mean"] = groups[name].mean()
-        table[f"{name}_std"] = groups[name].std(ddof=1)
-    reference = float(table["trainable"].reindex([baseline]).iloc[0])
-    table["trainable_saved"] = 100 * (1 - table["trainable"] / reference)
-    measured = [c for c in each.columns if c.endswith(("_seconds", "_ms"))]
-    return table.join(groups[measured].median()).reset_index()
-
-
-def printable(table: pd.DataFrame, view: View = PLAIN) -> pd.DataFrame:
-    """Format a `summary` for reading: strings, one column for a mean with its deviation."""
-    out = pd.DataFrame({"row": table["row"]})
-    out["rank"] = [_count(v) for v in table["rank"]]
-    out["seeds"] = table["seeds"].astype(str)
-    for name, heading in view.shares.items():
-        out[heading] = _with_deviation(table, name)
-    for name, heading in ACCURACIES.items():
-        out[heading] = _with_deviation(table, name)
-        if view.gap and name == "test_accuracy":
-            out["vs dense, points"] = _with_deviation(table, "gap", "+")
-    out["trained"] = [_count(v) for v in table["trainable"]]
-    out["trained vs dense"] = [
-        "" if pd.isna(v) else f"{-v:+.1f} %" if v else "—" for v in table["trainable_saved"]
-    ]
-    out["stored"] = [_count(v) for v in table["stored"]]
-    out["MACs"] = [_count(v) for v in table["macs"]]
-    for name, heading in view.counts.items():
-        out[heading] = [_count(v) for v in table[f"{name}_mean"].round()]
-    out["s/epoch"] = [f"{v:.3g}" for v in table["epoch_seconds"]]
-    out["first epoch s"] = [f"{v:.3g}" for v in table["first_epoch_seconds"]]
-    for column in table.columns:
-        if column.startswith("latency_"):
-            heading = f"ms, batch {column.split('_')[1]}"
-            out[heading] = [f"{v:.3g}" for v in table[column]]
-    return out.drop(columns=list(view.hidden), errors="ignore")
 
 
 def _with_deviation(table, name, sign=""):

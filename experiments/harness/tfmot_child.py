@@ -1,8 +1,8 @@
-"""Trains with tensorflow_model_optimization, in a process of its own: it needs tf_keras.
+"""Child process of `tfmot_row.py`: trains with tensorflow_model_optimization on tf_keras.
 
-`python tfmot_child.py FOLDER` reads `job.json` and `in.npz` in the folder and writes `out.npz`:
-the weights after each epoch, and what `fit` reported. It imports nothing of the harness, which
-runs on Keras 3.
+`python tfmot_child.py FOLDER` reads `job.json` and `in.npz` in the folder and writes `out.npz`
+with the weights after each epoch and the logs of `fit`. It must not import the harness, which uses
+Keras 3.
 """
 
 import json
@@ -17,7 +17,7 @@ import tf_keras
 
 
 def main(folder: pathlib.Path) -> None:
-    """Do the job that lies in the folder."""
+    """Train as `job.json` in the folder says."""
     job = json.loads((folder / "job.json").read_text())
     with np.load(folder / "in.npz") as archive:
         arrays = dict(archive)

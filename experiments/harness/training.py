@@ -1,4 +1,4 @@
-"""One run: build a row's model, train it, evaluate it after each epoch, measure it."""
+"""Train one row of the table for one seed, evaluate it after each epoch, and measure it."""
 
 import datetime
 import math
@@ -9,30 +9,30 @@ from typing import Any
 import keras
 import numpy as np
 
-from harness.batches import Shuffled
-from harness.plans import Plan, Recipe, Row, Trial
+from harness.rows import Plan, Recipe, Row, Trial
+from harness.shuffled_batches import ShuffledBatches
 from keras_sac import footprint, latency
 from keras_sac.analysis import environment
 
 EVALUATION_BATCH = 2000
 LATENCY_BATCHES = (1, 256)
-# Keras' stubs know "auto" only.
+# Keras' type stubs allow only "auto".
 _QUIET: Any = 0
 
 
 class EpochEvaluation(keras.callbacks.Callback):
-    """Times the training part of each epoch and evaluates a model after it.
+    """Time the training of each epoch and evaluate the model of a plan after it.
 
     Args:
-        plan: Whose model is evaluated, possibly another one than the one that `fit` trains.
-        trial: Data and seed; the seed decides the order of the samples, together with the epoch.
+        plan: its `model` is evaluated, even if `fit` trains another one.
+        trial: data and seed. Seed and epoch decide the order of the samples.
     """
 
     def __init__(self, plan: Plan, trial: Trial):
         super().__init__()
         split = trial.split
         self._plan, self._seed = plan, trial.seed
-        # Both parts in one array: one call an epoch, and fewer shapes to compile for.
+        # Both parts in one array: one call per epoch, and fewer shapes to compile.
         self._samples = trial.shared(
             "evaluated samples", lambda: np.concatenate([split.x_val, split.x_test])
         )
@@ -42,17 +42,17 @@ class EpochEvaluation(keras.callbacks.Callback):
         self._start = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Draw all rows' shuffles alike, whatever else took random numbers; start the clock."""
+        """Set the random seed, so that all rows shuffle alike, and start the clock."""
         drawn = np.random.SeedSequence([self._seed, epoch]).generate_state(1)[0]
         keras.utils.set_random_seed(int(drawn))
-        if isinstance(self._plan.x_train, Shuffled):
+        if isinstance(self._plan.x_train, ShuffledBatches):
             self._plan.x_train.begin_epoch(epoch)
         self._start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
         """Stop the clock, then evaluate."""
         logs = {} if logs is None else logs
-        # The logs are numbers by now, so the device has finished the epoch.
+        # The logs are numbers already, so the device has finished the epoch.
         values = {"seconds": time.perf_counter() - self._start}
         values |= {
             name: float(logs[name]) for name in ("seconds", "loss", "accuracy") if name in logs
@@ -61,18 +61,18 @@ class EpochEvaluation(keras.callbacks.Callback):
         values |= {name: measure() for name, measure in self._plan.measures.items()}
         for name, value in values.items():
             self.history.setdefault(name, []).append(value)
-        # Keras' progress bar shows what the logs hold.
+        # Keras' progress bar shows the logs.
         logs.update({k: v for k, v in values.items() if k.endswith("_accuracy")})
         if self._plan.finish is not None:
-            # All of them: a later epoch may be less sparse, and bring back one that was left out.
+            # Of every epoch: a later one may be less sparse, and make an excluded one valid again.
             self._weights.append(self._plan.model.get_weights())
 
     def chosen_weights(self) -> list[np.ndarray]:
-        """Return the weights after the chosen epoch; kept where the plan has a `finish`."""
+        """Return the weights after the chosen epoch. They are kept if the plan has a `finish`."""
         return self._weights[int(choose(self.history)["chosen_epoch"]) - 1]
 
     def evaluate(self) -> dict[str, float]:
-        """Return loss and accuracy of the model as it is now, on both parts."""
+        """Return loss and accuracy of the current model on the validation and the test part."""
         outputs = self._plan.model.predict(
             self._samples, batch_size=EVALUATION_BATCH, verbose=_QUIET
         )
@@ -85,28 +85,28 @@ class EpochEvaluation(keras.callbacks.Callback):
         return values
 
 
-def run(row: Row, trial: Trial, verbose: int = 1) -> dict[str, Any]:
+def train_row(row: Row, trial: Trial, verbose: int = 1) -> dict[str, Any]:
     """Train and measure one row.
 
     Args:
-        row: What to train.
-        trial: Data, seed and recipe.
-        verbose: As in `keras.Model.fit`.
+        row: the row.
+        trial: data, seed and recipe.
+        verbose: as in `keras.Model.fit`.
 
     Returns:
-        JSON values: environment, counts, facts, history, result, seconds, latency.
+        The content of a result file: environment, counts, facts, history, result, seconds, latency.
     """
     begin = time.perf_counter()
     split = trial.split
-    # Collecting garbage takes as long as a small run; copies of large data are worth it.
+    # Collecting garbage takes as long as a small run. Do it only to free copies of large data.
     keras.utils.clear_session(free_memory=split.x_train.nbytes > 2**24)
     keras.utils.set_random_seed(trial.seed)
-    plan = row.build(trial)
+    plan = row.plan(trial)
     recipe, trained = plan.recipe or trial.recipe, plan.trained or plan.model
     trained.compile(plan.optimizer or recipe.optimizer(), loss=plan.loss, metrics=["accuracy"])
-    before = _trained(plan.model)
+    before = _trainable(plan.model)
     evaluation = EpochEvaluation(plan, trial)
-    # Building a model draws numbers too, and some backends fix the shuffles before the first epoch.
+    # Building a model draws numbers too, and some backends shuffle before the first epoch begins.
     keras.utils.set_random_seed(trial.seed)
     if plan.fit is not None:
         plan.fit(evaluation)
@@ -121,14 +121,14 @@ def run(row: Row, trial: Trial, verbose: int = 1) -> dict[str, Any]:
     if plan.finish is not None:
         plan.facts |= plan.finish(evaluation.chosen_weights())
     measured = plan.measured or plan.model
-    takes = footprint(measured, split.x_test, compression=False).iloc[-1]
+    total = footprint(measured, split.x_test, compression=False).attrs["total"]
     return {
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "environment": environment(),
         "counts": {
-            "trainable": max(before, _trained(measured)),
-            "stored": int(takes["parameters"]),
-            "macs": int(takes["macs"]),
+            "trainable": max(before, _trainable(measured)),
+            "stored": total["parameters"],
+            "macs": total["macs"],
         },
         "facts": plan.facts,
         "history": history,
@@ -142,7 +142,7 @@ def run(row: Row, trial: Trial, verbose: int = 1) -> dict[str, Any]:
     }
 
 
-def _trained(model: keras.Model) -> int:
+def _trainable(model: keras.Model) -> int:
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
@@ -153,7 +153,7 @@ def _latency(model: keras.Model, x: np.ndarray) -> list[dict[str, Any]]:
 
 
 def _data(plan: Plan, x: np.ndarray, y: np.ndarray, recipe: Recipe) -> dict[str, Any]:
-    if isinstance(plan.x_train, Shuffled):
+    if isinstance(plan.x_train, ShuffledBatches):
         return {"x": plan.x_train, "shuffle": False}
     return {
         "x": x if plan.x_train is None else plan.x_train,
@@ -163,17 +163,17 @@ def _data(plan: Plan, x: np.ndarray, y: np.ndarray, recipe: Recipe) -> dict[str,
 
 
 def choose(history: dict[str, list[float]]) -> dict[str, float]:
-    """Choose an epoch on the validation part and read the test accuracy there.
+    """Choose an epoch on the validation part and return its test accuracy.
 
-    The epoch of the highest validation accuracy, among equals that of the lowest validation loss,
-    then the earliest. `best_test_*` is chosen on the test part itself, so it is optimistic. Where
-    the history has a `sparsity`, epochs that are less sparse than the last one are left out.
+    The chosen epoch has the highest validation accuracy; ties are broken by the lowest validation
+    loss, then by the earliest epoch. `best_test_*` is chosen on the test part, so it is optimistic.
+    If the history has a `sparsity`, epochs that are less sparse than the last one are excluded.
 
     Args:
-        history: Lists over the epochs: `val_accuracy`, `val_loss`, `test_accuracy`.
+        history: lists over the epochs: `val_accuracy`, `val_loss`, `test_accuracy`.
 
     Returns:
-        Accuracies in 0..1 and epochs counted from 1.
+        Accuracies in 0..1, and epochs counted from 1.
 
     Examples:
         >>> choose({"val_accuracy": [0.5, 0.7], "val_loss": [1, 1], "test_accuracy": [0.6, 0.5]})[
@@ -184,7 +184,7 @@ def choose(history: dict[str, list[float]]) -> dict[str, float]:
     loss = np.nan_to_num(np.asarray(history["val_loss"], "float64"), nan=np.inf)
     test = np.asarray(history["test_accuracy"], "float64")
     sparsity = np.asarray(history.get("sparsity", np.zeros(len(test))))
-    # A weight may come to be zero by chance.
+    # With a tolerance, because a single weight may become zero by chance.
     early = sparsity < sparsity[-1] - 1e-4
     order = np.lexsort((loss, -np.asarray(history["val_accuracy"]), early))
     chosen, best = int(order[0]), int(np.argmax(np.where(early, -1, test)))

@@ -29,7 +29,7 @@ from keras_sac._model._layer_table import (
 from keras_sac._model._places import places_of, restored
 from keras_sac._model._sample_inputs import batch_of, has_symbolic_inputs, noise, symbolic_inputs
 from keras_sac._model._select_layers import select_layers
-from keras_sac._model._selectors import Selector
+from keras_sac._model._selectors import Selector, as_list
 from keras_sac._model._targets import Selection, as_selections, report_rows, select_kernels
 from keras_sac._model._to_numpy import is_array, is_frame, is_lazy, to_numpy
 from keras_sac._model._walk import STEPWISE, all_layers, inner_layers, layer_paths, own_weights

@@ -1,4 +1,4 @@
-"""Seeing what each layer of a model does, in a forward pass that leaves the model as it is."""
+"""Observe each call of a layer in a forward pass, without changing the model."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,14 @@ from keras_sac._model._walk import all_layers, layer_paths
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One call of a layer: what it was given, what it put out, and what of that it made itself."""
+    """One call of a layer.
+
+    Attributes:
+        layer: the layer.
+        arguments: of the call, positional and by name.
+        outputs: the tensors that it returned.
+        own: those of them that no layer inside it made.
+    """
 
     layer: keras.layers.Layer
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
@@ -24,32 +31,31 @@ class Call:
 
 @contextlib.contextmanager
 def watched_calls(model: keras.Model, see: Callable[[Call], None]) -> Iterator[None]:
-    """Return a context in which `see` is told of each call of a layer, inner ones first.
+    """Return a context in which `see` receives each call of a layer, inner layers first.
 
-    A tensor is a layer's own unless a layer inside it made it, so each is the own of one call.
-    Variables, losses and gradients are not touched: what calls change of a state lasts as long as
-    the context.
+    Each tensor belongs to one call: the one of the innermost layer that made it. Variables, losses
+    and gradients are not changed; a state that a call updates is restored after the context.
 
     Args:
         model: built.
-        see: called after each call that puts out tensors.
+        see: called after each call that returns tensors.
 
     Raises:
-        ValueError: inside the context, if a layer without its weights is called.
+        ValueError: inside the context, if a layer is called that has no weights yet.
     """
-    # For each call that is going on, what the layers inside it have put out.
+    # For each call in progress, the outputs of the layers inside it.
     going_on: list[list[Any]] = []
     with contextlib.ExitStack() as stack:
         stack.enter_context(keras.StatelessScope())
         stack.enter_context(_backend.without_gradients())
         for each in all_layers(model):
-            # A call forgets the losses of the call before it, and adds its own.
+            # A call drops the losses of the call before it, and adds its own.
             stack.enter_context(_replaced(each, "_losses", []))
             stack.enter_context(_replaced(each, "_loss_ids", set()))
         for layer in layer_paths(model).values():
             if not layer.built and not getattr(layer.build, "_is_default", False):
                 stack.enter_context(_replaced(layer, "build", _refuse(layer)))
-            # Keras calls the other method of a quantized layer.
+            # Keras calls another method of a quantized layer.
             name = "call" if layer.quantization_mode is None else "quantized_call"
             method = getattr(layer, name)
             stack.enter_context(_replaced(layer, name, _watching(layer, method, going_on, see)))
@@ -83,8 +89,8 @@ def _watching(
 def _refuse(layer: keras.layers.Layer) -> Callable[..., None]:
     def build(*args: Any, **kwargs: Any) -> None:
         raise ValueError(
-            f"The layer {layer.name!r} has no weights yet, though the model that calls it is "
-            "built. Call the model on a batch first."
+            f"The layer {layer.name!r} has no weights yet, although its model is built. Call the "
+            "model on a batch first."
         )
 
     return build
@@ -92,7 +98,7 @@ def _refuse(layer: keras.layers.Layer) -> Callable[..., None]:
 
 @contextlib.contextmanager
 def _replaced(layer: keras.layers.Layer, name: str, function: Any) -> Iterator[None]:
-    # Past `__setattr__`, which tracks what it is given, and refuses it where a layer is locked.
+    # Not by `__setattr__`, which tracks values and refuses them where a layer is locked.
     attributes = vars(layer)
     missing = object()
     before = attributes.get(name, missing)

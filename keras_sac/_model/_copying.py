@@ -1,4 +1,4 @@
-"""A copy of a model in which some layers are others."""
+"""Copy a Functional or Sequential model, with other layers in some places."""
 
 from collections.abc import Callable
 from typing import TypeGuard
@@ -17,17 +17,17 @@ _LOOKUPS = (
 
 
 def is_graph(model: object) -> TypeGuard[keras.Model]:
-    """Whether a model is Functional or Sequential, so that its layers can be exchanged."""
+    """Return whether a model is Functional or Sequential, so that its layers can be exchanged."""
     return isinstance(model, keras.Model) and isinstance(model, keras.Sequential | keras.Function)
 
 
 def check_graph(model: object, name: str, otherwise: str) -> None:
-    """Refuse a model whose layers cannot be exchanged, or that has none yet.
+    """Raise `ValueError` for a model whose layers cannot be exchanged, or that has none yet.
 
     Args:
-        model: what was given.
-        name: of the function that it was given to.
-        otherwise: what to do with a subclassed model.
+        model: what the user passed.
+        name: of the function that received it.
+        otherwise: advice for a subclassed model.
     """
     if not is_graph(model):
         raise ValueError(
@@ -44,8 +44,8 @@ def check_graph(model: object, name: str, otherwise: str) -> None:
 def reachable_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """Return the layers of a Functional or Sequential model that a copy can exchange, each once.
 
-    Those of nested Functional and Sequential models are among them, those inside of other models
-    and of composite layers are not.
+    Layers of nested Functional and Sequential models are among them; layers inside other models and
+    inside composite layers are not.
     """
     found: dict[int, keras.layers.Layer] = {}
     for layer in model.layers:
@@ -57,22 +57,22 @@ def reachable_layers(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def copied(model: keras.Model, substitute: Substitute) -> keras.Model:
-    """Return a copy of a model with other layers in some places, and the same weights elsewhere.
+    """Return a copy of a model with substituted layers, and copies of the other layers.
 
     Args:
         model: built Functional or Sequential model. It is not changed.
-        substitute: called once for each of `reachable_layers`; returns the layer to put in its
-            place, or `None` for a copy of it. A layer that it returns unbuilt takes the weights of
-            the one it stands for; one that is built, or a model, keeps its own.
+        substitute: called once for each of `reachable_layers`; returns the layer that takes its
+            place, or `None` for a copy of it. An unbuilt substitute takes the weights of the
+            original layer; a built layer, or a model, keeps its own.
 
     Returns:
-        A new model, not compiled, with the names of the old.
+        A new model, not compiled, with the same names.
     """
     copies: dict[int, keras.layers.Layer] = {}
     pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-        # The same layer at several places, also of several nested models, stays one.
+        # A shared layer stays one layer, in nested models as well.
         if id(layer) not in copies:
             copies[id(layer)] = _cloned(layer, copy) if is_graph(layer) else leaf(layer)
         return copies[id(layer)]
@@ -82,7 +82,7 @@ def copied(model: keras.Model, substitute: Substitute) -> keras.Model:
         if new is not None and (new.built or is_graph(new)):
             return new
         if new is None and isinstance(layer, _LOOKUPS):
-            # What they have learned is neither a weight nor in their configuration.
+            # Their vocabulary is neither a weight nor in their configuration.
             return layer
         if new is None:
             new = type(layer).from_config(layer.get_config())
@@ -95,7 +95,7 @@ def copied(model: keras.Model, substitute: Substitute) -> keras.Model:
     for layer, other in pairs:
         other.set_weights(layer.get_weights())
         for each in all_layers(other):
-            # `Normalization` reads its weights when it is told that they are final.
+            # `Normalization` reads its weights when its state is finalized.
             if hasattr(each, "finalize_state"):
                 each.finalize_state()
     return new
@@ -104,7 +104,7 @@ def copied(model: keras.Model, substitute: Substitute) -> keras.Model:
 def _cloned(
     model: keras.Model, copy: Callable[[keras.layers.Layer], keras.layers.Layer]
 ) -> keras.Model:
-    # Keras would compile the copy likewise, with a loss that belongs to the old model.
+    # Keras would compile the copy too, with a loss that belongs to the original model.
     compiled, model.compiled = model.compiled, False
     try:
         new = keras.models.clone_model(model, clone_function=copy)

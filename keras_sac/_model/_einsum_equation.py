@@ -1,4 +1,4 @@
-"""What an einsum equation says of a layer: which axes are contracted, which are made."""
+"""Parse the equation of an einsum layer: which axes it contracts, and which it makes."""
 
 import dataclasses
 import re
@@ -120,8 +120,8 @@ class EinsumEquation:
         if elided < 0 or (elided > 0 and not self.ellipsis):
             at_least = "at least " if self.ellipsis else ""
             raise ValueError(
-                f"The equation {self.inputs!r},{self.kernel!r}->{self.outputs!r} is for inputs "
-                f"with {at_least}{len(self.inputs)} axes; received {ndim}."
+                f"The equation {self.inputs!r},{self.kernel!r}->{self.outputs!r} needs inputs "
+                f"with {at_least}{len(self.inputs)} axes. Received: {ndim} axes"
             )
         return elided
 
@@ -141,15 +141,15 @@ class EinsumEquation:
         if len(shape) != len(labels):
             raise ValueError(
                 f"`output_shape` must have one entry for each of the labels {labels!r} of the "
-                f"output (no batch axis, none for '...'); received {output_shape!r}."
+                f"output (no batch axis, none for '...'). Received: {output_shape!r}"
             )
         return dict(zip(labels, shape, strict=True))
 
     def spelled_out(self, equation: str, ndim: int) -> str:
         """Return an equation of this one with letters for the ellipsis.
 
-        TensorFlow 2.21 takes a broadcasting product for an ellipsis, which oneDNN calculates wrong
-        in half precision on CPUs with instructions for it; and a plain one for letters.
+        TensorFlow 2.21 computes an ellipsis with a broadcasting product, which oneDNN gets wrong in
+        half precision on some CPUs, and letters with a plain product.
 
         Args:
             equation: of two operands, the first with the ellipsis.

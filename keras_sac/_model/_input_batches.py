@@ -1,12 +1,10 @@
-"""Inputs of a model, a batch at a time."""
+"""Read the inputs of a model batch by batch, as `predict` does."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
-
-from keras_sac._model._raw_batches import raw_batches
 
 
 def input_batches(data: Any, batch_size: int) -> Iterator[tuple[Any, int]]:
@@ -40,8 +38,8 @@ def _parts(x: Any, batch_size: int) -> Iterator[Any]:
     if not _is_arrays(x):
         if isinstance(x, list | tuple):
             raise ValueError(
-                f"`data` is {_described(x)} of what are no arrays. Pass `numpy.asarray(x)` for a list "
-                "of numbers."
+                f"`data` must hold arrays. Received: {_described(x)} of something else. Pass "
+                "`numpy.asarray(data)` for a list of numbers."
             )
         expected = "an array, or a list, tuple or dict of arrays, or an iterable of batches"
         yield from map(_inputs_of, raw_batches("data", x, expected)[0])
@@ -86,3 +84,38 @@ def _described(x: Any) -> str:
     shape = getattr(x, "shape", None)
     kind = f"a {type(x).__name__}"
     return kind if shape is None else f"{kind} of shape {tuple(shape)}"
+
+
+def raw_batches(name: str, data: Any, expected: str) -> tuple[Iterator[Any], int | None]:
+    """Return the batches of an iterable as they come, and their number if it is known.
+
+    Args:
+        name: of the argument, for the error.
+        data: list, generator (consumed once), `tf.data.Dataset`, torch `DataLoader`,
+            `keras.utils.PyDataset`, or any other iterable of batches.
+        expected: what the argument may be, for the error.
+
+    Raises:
+        ValueError: if it is no iterable of batches, or infinite (`repeat()`).
+    """
+    if isinstance(data, keras.utils.PyDataset):
+        steps = data.num_batches
+        if steps is None:
+            raise ValueError(
+                "The PyDataset is infinite (`num_batches` is None). Define its `__len__`."
+            )
+        # Iterating over it never ends.
+        return (data[i] for i in range(steps)), steps
+    if isinstance(data, str | bytes | dict) or not isinstance(data, Iterable):
+        hint = " Call it to pass the generator itself." if callable(data) else ""
+        raise ValueError(f"`{name}` must be {expected}. Received: {type(data).__name__}.{hint}")
+    if hasattr(data, "cardinality") and int(data.cardinality()) == -1:
+        raise ValueError(
+            "The `tf.data.Dataset` is infinite. Use `take(n)`, or drop its `repeat()`."
+        )
+    try:
+        steps = len(data)  # type: ignore[arg-type]
+    except (TypeError, NotImplementedError):
+        # Generators, and pipelines that do not know their length.
+        steps = None
+    return iter(data), steps

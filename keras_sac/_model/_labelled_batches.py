@@ -1,4 +1,4 @@
-"""Any data set as NumPy batches, read once."""
+"""Read any data set once, as NumPy batches with their labels."""
 
 import numbers
 from collections.abc import Iterator
@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_sac._model._raw_batches import raw_batches
+from keras_sac._arguments import integer
+from keras_sac._model._input_batches import raw_batches
 from keras_sac._model._to_numpy import is_array, is_frame, to_numpy
 from keras_sac._run import Progress
 
@@ -19,7 +20,7 @@ def labelled_batches(
     """Yield `(x, y)` NumPy batches of `data`, each sample once; `y` is `None` without labels.
 
     Arrays are cut along their first axis; iterables yield their batches as they come, with any
-    number of axes. What is asked of the arguments is checked before the first batch is read.
+    number of axes. Arguments are checked before the first batch is read.
 
     Args:
         data: NumPy array, memmap, tensor of any backend, pandas DataFrame, SciPy sparse array (made
@@ -27,8 +28,8 @@ def labelled_batches(
             any iterable of batches: list, generator (consumed once), `tf.data.Dataset`, torch
             `DataLoader`, `keras.utils.PyDataset`. A batch is `x`, `(x, y)` or
             `(x, y, sample_weight)`; the weights are not used.
-        labels: one label a sample, in the order of the data, where `data` brings none.
-        batch_size: samples a batch, for arrays only.
+        labels: one label for each sample, in the order of the data, if `data` has none.
+        batch_size: samples in a batch, for arrays only.
         progress: show Keras' progress bar if the pass takes longer than two seconds.
 
     Returns:
@@ -36,29 +37,27 @@ def labelled_batches(
 
     Raises:
         ValueError: if `data` is empty, infinite (`repeat()`), or of a kind that cannot be read; if
-            `labels` do not have one entry a sample, or `data` has labels already.
+            `labels` do not have one entry for each sample, or `data` has labels already.
 
     Examples:
         >>> import numpy as np
         >>> [x.shape for x, y in labelled_batches(np.zeros((5, 3)), batch_size=2)]
         [(2, 3), (2, 3), (1, 3)]
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, numbers.Integral):
-        raise ValueError(f"`batch_size` must be a positive integer; received {batch_size!r}.")
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1; received {batch_size}.")
-    batch_size = int(batch_size)
+    batch_size = integer("batch_size", batch_size, 1)
     data, labels = _split_tuple(data, labels)
     if labels is not None:
         labels = to_numpy(labels.compute() if _is_dask(labels) else labels)
         if labels.ndim == 0:
-            raise ValueError("`labels` must have one entry a sample; received a single value.")
+            raise ValueError(
+                "`labels` must have one entry for each sample. Received: a single value"
+            )
     if _is_dask(data):
         # A delayed value has every attribute, delayed.
         if not isinstance(getattr(data, "shape", None), tuple) or not is_array(data):
             raise ValueError(
-                f"Of dask only arrays can be read; received {type(data).__name__}. Use "
-                "`to_dask_array()` of a data frame, `from_delayed` or a generator otherwise."
+                f"`data` from dask must be an array. Received: {type(data).__name__}. Call "
+                "`to_dask_array()` on a data frame; use `from_delayed` or a generator otherwise."
             )
         batches, steps = _dask_blocks(data, batch_size), None
     elif is_array(data) or is_frame(data):
@@ -83,7 +82,7 @@ def _split_tuple(data: Any, labels: Any) -> tuple[Any, Any]:
         x, y = data[0], data[1] if len(data) > 1 else None
         if y is not None and labels is not None:
             raise ValueError(
-                "Labels were given twice: in the tuple `(x, y)` and as `labels`. Drop one of them."
+                "Labels were passed twice: in the tuple `(x, y)` and as `labels`. Drop one of them."
             )
         return x, labels if y is None else y
     return data, labels
@@ -102,15 +101,15 @@ def _is_dask(x: Any) -> bool:
 def _check_array(data: Any, labels: np.ndarray | None) -> None:
     if len(data.shape) < 2:
         raise ValueError(
-            "`data` must have at least two axes, (samples, ..., features); received shape "
+            "`data` must have at least two axes, (samples, ..., features). Received: shape "
             f"{tuple(data.shape)}. Use `data.reshape(1, -1)` for a single sample."
         )
     if data.shape[0] == 0:
-        raise ValueError(f"`data` has no samples: received shape {tuple(data.shape)}.")
+        raise ValueError(f"`data` has no samples. Received: shape {tuple(data.shape)}")
     if labels is not None and len(labels) != data.shape[0]:
         raise ValueError(
-            f"`labels` must have one entry a sample: received {len(labels)} labels for "
-            f"{data.shape[0]} samples."
+            f"`labels` must have one entry for each sample. Received: {len(labels)} labels for "
+            f"{data.shape[0]} samples"
         )
 
 
@@ -130,15 +129,15 @@ def _as_batch(batch: Any) -> Batch:
     if isinstance(batch, list | tuple) and not _is_nested_numbers(batch):
         if len(batch) not in (1, 2, 3):
             raise ValueError(
-                "A batch must be `x`, `(x, y)` or `(x, y, sample_weight)`; received "
-                f"{len(batch)} entries."
+                "A batch must be `x`, `(x, y)` or `(x, y, sample_weight)`. Received: a tuple of "
+                f"{len(batch)} entries"
             )
         x, y = batch[0], batch[1] if len(batch) > 1 else None
     else:
         x, y = batch, None
     if isinstance(x, dict | str | bytes) or isinstance(y, dict):
         raise ValueError(
-            "A batch must hold arrays; received a "
+            "A batch must hold arrays. Received: "
             f"{type(x if isinstance(x, dict | str | bytes) else y).__name__}. Map each batch to "
             "the one array that the layer sees, for example `(batch[key] for batch in data)`."
         )
@@ -151,17 +150,17 @@ def _with_labels(
     seen = 0
     for x, y in batches:
         if x.ndim == 0:
-            raise ValueError("A batch must be an array of samples; received a single value.")
+            raise ValueError("A batch must be an array of samples. Received: a single value")
         if labels is not None:
             if y is not None:
                 raise ValueError(
-                    "`labels` were given, but the data bring labels of their own. Drop one of them."
+                    "Labels were passed twice: in `data` and as `labels`. Drop one of them."
                 )
             y = labels[seen : seen + len(x)]
         if y is not None and (y.ndim == 0 or len(y) != len(x)):
             raise ValueError(
-                f"Labels must have one entry a sample: samples {seen} to {seen + len(x) - 1} "
-                f"have labels of shape {y.shape}."
+                f"Labels must have one entry for each sample. Received: samples {seen} to "
+                f"{seen + len(x) - 1} with labels of shape {y.shape}"
             )
         seen += len(x)
         if len(x):
@@ -170,11 +169,11 @@ def _with_labels(
     progress.close()
     if seen == 0:
         raise ValueError(
-            "The data have no samples: the iterable was empty. A generator can be read only once; "
+            "`data` has no samples: the iterable was empty. A generator can be read once only: "
             "make a new one if it was used before."
         )
     if labels is not None and seen != len(labels):
         raise ValueError(
-            f"`labels` must have one entry a sample: received {len(labels)} labels for {seen} "
-            "samples."
+            f"`labels` must have one entry for each sample. Received: {len(labels)} labels for "
+            f"{seen} samples"
         )

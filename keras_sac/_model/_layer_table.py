@@ -176,7 +176,7 @@ def register_layer(layer_class: type, kind: LayerKind) -> None:
 
 
 def kind_of(layer: Any) -> LayerKind | None:
-    """Return what the table says about a layer, or a class; `None` if it does not know the class."""
+    """Return what the table says about a layer or a class, `None` for unknown classes."""
     layer_class = layer if isinstance(layer, type) else type(layer)
     return next((_KINDS[each] for each in layer_class.__mro__ if each in _KINDS), None)
 

@@ -1,4 +1,4 @@
-"""The rows that a convolution multiplies by its kernel."""
+"""Extract the patches that a convolution multiplies by its kernel."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,16 @@ def extract_patches(
     dilation_rate: Sequence[int],
     padding: str,
 ) -> np.ndarray:
-    """Return every patch that a convolution sees, one a row.
+    """Return every patch that a convolution sees, one in each row.
 
     The entries of a row are in the order of Keras' kernels, `(*kernel_size, channels)`, so that
     `rows @ kernel.reshape(-1, filters)` is the convolution.
 
     Args:
         inputs: shape `(batch, *spatial, channels)`.
-        kernel_size: one size a spatial axis.
-        strides: one step a spatial axis.
-        dilation_rate: one spacing a spatial axis.
+        kernel_size: one size for each spatial axis.
+        strides: one step for each spatial axis.
+        dilation_rate: one spacing for each spatial axis.
         padding: `"valid"`, `"same"` or `"causal"`, with zeros, as Keras pads.
 
     Raises:

@@ -14,8 +14,8 @@ import keras
 # A dictionary is how a file stores one of the others.
 Selector = keras.layers.Layer | keras.Variable | str | Callable[[keras.Variable], bool] | dict
 _ACCEPTED = (
-    "a layer, a model, a variable, the name of a layer, a regular expression on the path, a "
-    "callable from a variable to a boolean, or a list of those"
+    "a layer, a variable, the name of a layer, a regular expression on the path, a callable from a "
+    "variable to a boolean, or a list of those"
 )
 _MOST_NAMED = 20
 
@@ -29,8 +29,8 @@ def as_list(targets: Any) -> list[Any]:
     found = list(targets) if isinstance(targets, list | tuple) else [targets]
     if not found:
         raise ValueError(
-            f"`targets` must be {_ACCEPTED}. Received an empty list. Leave `targets` out to select "
-            "everything that is selected by default."
+            f"`targets` must be {_ACCEPTED}. Received: []. Leave `targets` out to select all "
+            "kernels."
         )
     return found
 

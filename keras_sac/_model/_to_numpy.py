@@ -1,4 +1,4 @@
-"""One array of any library as a NumPy array."""
+"""Convert an array of any library to a NumPy array."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 def to_numpy(x: Any) -> np.ndarray:
     """Return `x` as a NumPy array, without a copy where it is one already.
 
-    Tensors are recognised by what they can do, so that no backend is imported for it.
+    Tensors are recognized by their methods, so that no backend is imported.
 
     Args:
         x: NumPy array, PyTorch tensor (any device, with or without gradient), TensorFlow tensor,
@@ -24,7 +24,7 @@ def to_numpy(x: Any) -> np.ndarray:
         x = x.detach().cpu()
         return (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy()
     if hasattr(x, "toarray"):
-        # SciPy's sparse arrays: only ever a batch of one is made dense.
+        # A sparse array of SciPy; only batches are ever made dense.
         return x.toarray()
     if hasattr(x, "to_numpy"):
         return np.asarray(x.to_numpy())
@@ -35,15 +35,15 @@ def to_numpy(x: Any) -> np.ndarray:
 
 
 def is_array(x: Any) -> bool:
-    """Say whether `x` is an array of samples: it has a shape and a type and can be sliced."""
+    """Return whether `x` is an array of samples: it has a shape and a type and can be sliced."""
     return hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "__getitem__")
 
 
 def is_frame(x: Any) -> bool:
-    """Say whether `x` is a pandas DataFrame or Series."""
+    """Return whether `x` is a pandas DataFrame or Series."""
     return hasattr(x, "iloc") and hasattr(x, "to_numpy")
 
 
 def is_lazy(x: Any) -> bool:
-    """Say whether `x` is an array that must not be made a whole NumPy array: dask's, or sparse."""
+    """Return whether `x` is an array that must not be converted as a whole: dask's, or sparse."""
     return hasattr(x, "__dask_graph__") or hasattr(x, "toarray")

@@ -1,4 +1,4 @@
-"""What a model costs, and what it was measured with."""
+"""Measure a model: parameters, operations, bytes, latency and activation sparsity."""
 
 from keras_sac._run import environment
 from keras_sac.analysis._activation_sparsity import activation_sparsity

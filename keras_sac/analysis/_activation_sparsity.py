@@ -1,4 +1,4 @@
-"""Count the zeros in the activations of a model."""
+"""Count the zeros in the activations of each layer of a model."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
@@ -16,29 +16,30 @@ if TYPE_CHECKING:
 
 
 def activation_sparsity(model: keras.Model, data: Any, *, batch_size: int = 256) -> "pd.DataFrame":
-    """Count the exact zeros in the outputs of each layer on some data.
+    """Count the exact zeros in the outputs of each layer for given inputs.
 
     `sparsity = zeros / activations`
 
-    The model runs in inference mode (no dropout), one batch at a time, without being compiled; it
-    is left as it was, states and losses included. A layer that is called several times counts with
-    all its calls. A nested model or composite layer has a row only for outputs that no layer inside
-    it puts out (a sum of branches, say), so that nothing is counted twice. The cells of recurrent
-    layers and what `TimeDistributed` holds have none; inputs and layers without floating-point
-    outputs have none either.
+    The model runs in inference mode (no dropout), batch by batch and not compiled. Its states and
+    losses are unchanged afterwards. A layer that is called several times is counted for all calls.
+    A nested model or composite layer only has a row for outputs that no layer inside it returns,
+    such as a sum of branches, so that nothing is counted twice. There are no rows for inputs, for
+    layers without floating-point outputs, for the cells of recurrent layers, and for the layers
+    inside `TimeDistributed`.
 
     Args:
-        model: built; of any kind.
-        data: inputs, as for `predict`: an array, a list, tuple or dict of arrays, or an iterable of
+        model: a built model of any kind.
+        data: inputs as for `predict`: an array, a list, tuple or dict of arrays, or an iterable of
             batches (`tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset`).
-        batch_size: samples that are computed at a time, at least 1; an iterable has its own.
+        batch_size: number of samples in a batch, at least 1. Not used for an iterable of batches.
 
     Returns:
-        One row for each layer in the order of their first output: `layer` (its path in the model),
-        `type`, `activations` (numbers in the output for one sample), `zeros` (of these, mean over
-        the samples), `sparsity` (between 0 and 1). Where a backend compiles the call of a layer by
-        itself (`keras.RematScope` or `keras.ops.scan` on JAX), its counts are NaN and missing in
-        the total. `attrs["total"]` is a dict with the last three columns of all layers together.
+        A table with one row for each layer, in the order of the first outputs, and the columns
+        `layer` (path in the model), `type`, `activations` (output entries for one sample), `zeros`
+        (zero entries for one sample, mean over the samples) and `sparsity` (between 0 and 1). The
+        counts are NaN, and not in the total, for a layer whose call the backend compiles
+        (`keras.RematScope` or `keras.ops.scan` on JAX). `attrs["total"]` is a dict with the last
+        three columns of all layers together.
 
     Raises:
         ValueError: if the model is not built, or `data` has no samples or cannot be read.
@@ -55,17 +56,17 @@ def activation_sparsity(model: keras.Model, data: Any, *, batch_size: int = 256)
     counts: dict[int, _Count] = {}
     paths = {id(layer): path for path, layer in layer_paths(model).items()}
 
-    def see(call: Call) -> None:
+    def count_zeros(call: Call) -> None:
         layer = call.layer
-        floating = [each for each in call.own if keras.backend.is_float_dtype(_dtype(each))]
-        if floating:
-            fresh = _Count(paths[id(layer)], type(layer).__name__)
-            count = counts.setdefault(id(layer), fresh)
-            for tensor in floating:
+        tensors = [each for each in call.own if keras.backend.is_float_dtype(_dtype(each))]
+        if tensors:
+            initial = _Count(paths[id(layer)], type(layer).__name__)
+            count = counts.setdefault(id(layer), initial)
+            for tensor in tensors:
                 count.add(tensor)
 
     samples = 0
-    with watched_calls(model, see):
+    with watched_calls(model, count_zeros):
         for inputs, size in input_batches(data, batch_size):
             model(inputs, training=False)
             samples += size
@@ -74,44 +75,44 @@ def activation_sparsity(model: keras.Model, data: Any, *, batch_size: int = 256)
 
 @dataclasses.dataclass
 class _Count:
-    """Numbers and zeros that a layer has put out."""
+    """Number of entries and zeros in the outputs of a layer so far."""
 
     layer: str
     kind: str
-    numbers: int = 0
+    entries: int = 0
     zeros: int = 0
-    seen: bool = True
+    known: bool = True
 
     def add(self, tensor: Any) -> None:
         if _backend.is_traced(tensor):
-            self.seen = False
+            self.known = False
             return
-        # Not on the device, where some kernels take the smallest numbers for zeros.
+        # With NumPy, not on the device: some device kernels flush subnormal numbers to zero.
         values = keras.ops.convert_to_numpy(tensor)
-        self.numbers += values.size
+        self.entries += values.size
         self.zeros += values.size - int(np.count_nonzero(values))
 
 
 def _table(counts: list[_Count], samples: int) -> "pd.DataFrame":
-    seen = [count for count in counts if count.seen]
-    total = _Count("", "", sum(c.numbers for c in seen), sum(c.zeros for c in seen))
-    numbers = ("activations", "zeros", "sparsity")
-    totals = {name: _row(total, samples)[name] for name in numbers}
+    known = [count for count in counts if count.known]
+    total = _Count("", "", sum(c.entries for c in known), sum(c.zeros for c in known))
+    columns = ("activations", "zeros", "sparsity")
+    totals = {name: _row(total, samples)[name] for name in columns}
     rows = [_row(count, samples) for count in counts]
-    return table(rows, ["layer", "type", *numbers], totals)
+    return table(rows, ["layer", "type", *columns], totals)
 
 
 def _row(count: _Count, samples: int) -> dict[str, Any]:
     unknown = float("nan")
-    whole, rest = divmod(count.numbers, samples)
-    # The batches of an iterable may differ in length.
-    activations = count.numbers / samples if rest else whole
+    quotient, remainder = divmod(count.entries, samples)
+    # An integer, unless the batches of an iterable have outputs of different lengths.
+    activations = count.entries / samples if remainder else quotient
     return {
         "layer": count.layer,
         "type": count.kind,
-        "activations": activations if count.seen else unknown,
-        "zeros": count.zeros / samples if count.seen else unknown,
-        "sparsity": count.zeros / count.numbers if count.seen and count.numbers else unknown,
+        "activations": activations if count.known else unknown,
+        "zeros": count.zeros / samples if count.known else unknown,
+        "sparsity": count.zeros / count.entries if count.known and count.entries else unknown,
     }
 
 

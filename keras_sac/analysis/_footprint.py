@@ -1,4 +1,4 @@
-"""`footprint` and `compare`: what a model takes, layer by layer and against others."""
+"""Count parameters, operations and bytes of a model layer by layer, and compare models."""
 
 import math
 import warnings
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _COUNTS = ("parameters", "trainable", "nonzeros")
 _OPERATIONS = ("macs", "effective_macs")
-# Bytes that are compressed at a time: what comes out of them is only counted.
+# Number of bytes to compress at a time, which limits the memory for the output.
 _CHUNK = 1 << 20
 _BYTES = ("bytes", "gzip_bytes", "sparse_bytes", "bound_bytes")
 
@@ -32,29 +32,31 @@ def footprint(
 ) -> "pd.DataFrame":
     """Count parameters, zeros, operations and bytes of a model, layer by layer.
 
-    `macs = Σ kernels size x uses`, `effective_macs = Σ kernels nonzeros x uses`, a sample: a kernel
-    of a dense layer is used once (at each position of the axes between), one of a convolution at
-    each position of its output, one of a recurrent layer at each step; basis and learner count as
-    the layer multiplies them. Attention adds its products of queries, keys and values. Additions,
-    activations, normalisation and pooling are not counted, nor are products outside of the layer
-    that has the weights (`keras.ops.matmul` in the `call` of a model) or without any (`Dot`).
-    What a `TimeDistributed` or an `RNN` holds counts in its row, once a step.
-    `bound_bytes = Σ (n H(s) / 8 + itemsize nnz)` for weights with two axes or more, at the share
-    `s` of zeros, and `itemsize n` for the others.
+    `macs = Σ kernels size x uses` and `effective_macs = Σ kernels nonzeros x uses`, for one sample.
+    A dense layer uses its kernel once for each position of the middle axes, a convolution once for
+    each output position, a recurrent layer once for each step. The basis and the learner of a SAC
+    layer are counted as the layer multiplies by them. Attention adds the products of queries, keys
+    and values. Additions, activations, normalization and pooling are not counted. Neither are
+    products outside the layer that owns the weights (`keras.ops.matmul` in the `call` of a model)
+    or without weights (`Dot`). Layers inside `TimeDistributed` and `RNN` are counted in the row of
+    that layer, for all steps.
+
+    `bound_bytes = Σ (n H(s) / 8 + itemsize nnz)` for weights with at least two axes, where `s` is
+    the fraction of zeros, and `itemsize n` for other weights.
 
     Args:
-        model: built. It is left as it is.
-        sample: inputs, an array `(samples, ...)` or a structure of arrays as the model takes it;
-            needed where the model leaves an axis open.
-        compression: `False` leaves `gzip_bytes` and `sparse_bytes` out, which take time.
+        model: a built model; not changed.
+        sample: inputs of the model, an array of shape `(n_samples, ...)` or a structure of arrays.
+            Required if the shape of the inputs has open axes besides the batch axis.
+        compression: whether to compute `gzip_bytes` and `sparse_bytes`, which takes time.
 
     Returns:
-        One row for each layer with weights or operations: `layer`, `type`, `parameters`,
-        `trainable`, `nonzeros`, `sparsity`, `macs`, `effective_macs` (`<NA>` for layers of unknown
-        classes, with a warning), `bytes` (of the weights as they are), `gzip_bytes` (of these,
-        level 9), `sparse_bytes` (in the file of `save_sparse`), `bound_bytes`. Shared weights count
-        where they come first. `attrs["total"]` is a dict with the totals of the columns (`None`
-        for operations that are not known).
+        A table with one row for each layer with weights or operations and the columns `layer`,
+        `type`, `parameters`, `trainable`, `nonzeros`, `sparsity`, `macs`, `effective_macs` (both
+        `<NA>` for unknown layer classes, with a warning), `bytes` (of the weights), `gzip_bytes`
+        (after gzip, level 9), `sparse_bytes` (in the file of `save_sparse`) and `bound_bytes`.
+        Shared weights are counted in the first layer that has them. `attrs["total"]` is a dict with
+        the totals of the columns, `None` for unknown operations.
 
     Raises:
         ValueError: if the model is not built.
@@ -79,27 +81,27 @@ def footprint(
         warnings.warn(f"The operations are not counted. {error}", stacklevel=2)
         operations = None
     rows: list[dict[str, Any]] = []
-    known: set[int] = set()
+    counted_weights: set[int] = set()
     for path, layer in layer_paths(model).items():
-        weights = [each for each in own_weights(layer) if id(each) not in known]
-        known |= {id(each) for each in weights}
-        counted = Macs(None, None) if operations is None else operations.get(id(layer), Macs())
-        if weights or (operations and counted.dense != 0):
+        weights = [each for each in own_weights(layer) if id(each) not in counted_weights]
+        counted_weights |= {id(each) for each in weights}
+        macs = Macs(None, None) if operations is None else operations.get(id(layer), Macs())
+        if weights or (operations and macs.dense != 0):
             rows.append(
                 {
                     "layer": path,
                     "type": type(layer).__name__,
-                    **_of_weights(weights, compression),
-                    "macs": counted.dense,
-                    "effective_macs": counted.effective,
+                    **_count_weights(weights, compression),
+                    "macs": macs.dense,
+                    "effective_macs": macs.effective,
                 }
             )
     if operations is not None:
         unknown = [f"{row['layer']} ({row['type']})" for row in rows if row["macs"] is None]
         if unknown:
             warnings.warn(
-                f"The operations of {', '.join(unknown)} are not known. Describe their classes by "
-                "`keras_sac.register_layer(LayerClass, kind)`.",
+                f"The operations of {', '.join(unknown)} are not known. Describe the layer class "
+                "with `keras_sac.register_layer(LayerClass, kind)`.",
                 stacklevel=2,
             )
     return _with_total(rows, compression)
@@ -108,19 +110,19 @@ def footprint(
 def compare(
     models: Mapping[str, keras.Model], sample: Any = None, **options: Any
 ) -> "pd.DataFrame":
-    """Compare what several models take.
+    """Compare the totals of `footprint` of several models.
 
     Args:
-        models: name -> built model.
-        sample: as for `footprint`, of which this shows the totals.
-        **options: of `footprint`.
+        models: dict from names to built models.
+        sample: inputs, as for `footprint`.
+        **options: other arguments of `footprint`.
 
     Returns:
-        One row for each model with its totals, and with their ratios to those of the first:
-        `parameters_ratio`, `effective_macs_ratio`, `bytes_ratio`, `sparse_bytes_ratio` and so on.
+        A table with one row for each model, its totals, and their ratios to the totals of the first
+        model: `parameters_ratio`, `effective_macs_ratio`, `bytes_ratio`, `sparse_bytes_ratio` etc.
 
     Raises:
-        ValueError: if there is no model, or one is not built.
+        ValueError: if `models` is not a dict or is empty, or a model is not built.
 
     Examples:
         >>> import keras
@@ -131,39 +133,42 @@ def compare(
         0.25
     """
     if not isinstance(models, Mapping) or not models:
-        received = type(models).__name__ if models else "none"
-        raise ValueError(f"`models` must be a dict of names and models. Received {received}.")
+        received = type(models).__name__ if models else repr(models)
+        raise ValueError(
+            "`models` must be a dict from names to built models, with at least one model. "
+            f"Received: models={received}"
+        )
     rows = [
         {"model": name, **footprint(model, sample, **options).attrs["total"]}
         for name, model in models.items()
     ]
-    found = table(rows).set_index("model")
-    for column in [c for c in found.columns if c != "sparsity"]:
-        found[f"{column}_ratio"] = found[column].astype("Float64") / found[column].iloc[0]
-    return found
+    totals = table(rows).set_index("model")
+    for column in [c for c in totals.columns if c != "sparsity"]:
+        totals[f"{column}_ratio"] = totals[column].astype("Float64") / totals[column].iloc[0]
+    return totals
 
 
-def _of_weights(weights: list[keras.Variable], compression: bool) -> dict[str, Any]:
-    found: dict[str, Any] = dict.fromkeys((*_COUNTS, *_BYTES), 0)
-    packer, packed = zlib.compressobj(9, wbits=31), 0
+def _count_weights(weights: list[keras.Variable], compression: bool) -> dict[str, Any]:
+    counts: dict[str, Any] = dict.fromkeys((*_COUNTS, *_BYTES), 0)
+    compressor, compressed = zlib.compressobj(9, wbits=31), 0
     for weight in weights:
         values = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
         nonzeros = int(np.count_nonzero(values))
-        found["parameters"] += values.size
-        found["trainable"] += values.size if weight.trainable else 0
-        found["nonzeros"] += nonzeros
-        found["bytes"] += values.nbytes
+        counts["parameters"] += values.size
+        counts["trainable"] += values.size if weight.trainable else 0
+        counts["nonzeros"] += nonzeros
+        counts["bytes"] += values.nbytes
         if values.ndim > 1:
-            found["bound_bytes"] += entropy_bound(values.size, nonzeros, values.itemsize)
+            counts["bound_bytes"] += entropy_bound(values.size, nonzeros, values.itemsize)
         else:
-            found["bound_bytes"] += values.nbytes
+            counts["bound_bytes"] += values.nbytes
         if compression:
             content = values.reshape(-1).view("uint8").data
             for start in range(0, len(content), _CHUNK):
-                packed += len(packer.compress(content[start : start + _CHUNK]))
-            found["sparse_bytes"] += encoded_size(values)
-    found["gzip_bytes"] = packed + len(packer.flush()) if weights else 0
-    return found
+                compressed += len(compressor.compress(content[start : start + _CHUNK]))
+            counts["sparse_bytes"] += encoded_size(values)
+    counts["gzip_bytes"] = compressed + len(compressor.flush()) if weights else 0
+    return counts
 
 
 def _with_total(rows: list[dict[str, Any]], compression: bool) -> "pd.DataFrame":
@@ -171,16 +176,14 @@ def _with_total(rows: list[dict[str, Any]], compression: bool) -> "pd.DataFrame"
     for name in _OPERATIONS:
         values = [row[name] for row in rows]
         total[name] = None if None in values else sum(values)
-    kept = [*_BYTES] if compression else ["bytes", "bound_bytes"]
-    for each in (*rows, total):
-        each["sparsity"] = (
-            1 - each["nonzeros"] / each["parameters"] if each["parameters"] else math.nan
-        )
-        each["bound_bytes"] = math.ceil(each["bound_bytes"])
+    sizes = [*_BYTES] if compression else ["bytes", "bound_bytes"]
+    for row in (*rows, total):
+        row["sparsity"] = 1 - row["nonzeros"] / row["parameters"] if row["parameters"] else math.nan
+        row["bound_bytes"] = math.ceil(row["bound_bytes"])
         for name in _OPERATIONS:
-            each[name] = None if each[name] is None else round(each[name])
-    numbers = [*_COUNTS, "sparsity", *_OPERATIONS, *kept]
-    found = table(rows, ["layer", "type", *numbers], {name: total[name] for name in numbers})
+            row[name] = None if row[name] is None else round(row[name])
+    columns = [*_COUNTS, "sparsity", *_OPERATIONS, *sizes]
+    result = table(rows, ["layer", "type", *columns], {name: total[name] for name in columns})
     for name in _OPERATIONS:
-        found[name] = found[name].astype("Int64")
-    return found
+        result[name] = result[name].astype("Int64")
+    return result

@@ -1,4 +1,4 @@
-"""`latency`: how long a batch takes, in Keras or in the engine of an exported file."""
+"""Measure the latency of a Keras model or an exported file."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -35,34 +35,35 @@ def latency(
     repeats: int = 200,
     seconds: float = 1.0,
 ) -> "pd.DataFrame":
-    """Measure how long a model takes for a batch, from NumPy arrays to NumPy arrays.
+    """Measure the time of a forward pass, from NumPy inputs to NumPy outputs.
 
-    A Keras model is measured in its backend, as `model.predict_on_batch` runs it; a file that
-    `export` wrote in the engine that is made for it. What else runs on the machine counts too:
-    compare figures of one run.
+    A Keras model runs on its backend, through `model.predict_on_batch`. A file written by `export`
+    runs in the inference engine for its format. Other programs on the machine affect the times, so
+    only compare times of one run.
 
     Args:
-        model: a built Keras model; or the path of a SavedModel, `.onnx`, `.xml` (OpenVINO),
+        model: a built Keras model, or the path of a SavedModel, `.onnx`, `.xml` (OpenVINO),
             `.tflite` or `.pt2`.
-        sample: inputs, an array `(samples, ...)` or a structure of arrays as the model takes it;
-            repeated where a batch needs more. Random numbers by default, for Keras models.
-        batch_sizes: to measure, each at least 1.
-        engine: `"auto"`, or another one that reads the file: `"keras"`, `"tensorflow"`,
+        sample: inputs of the model, an array of shape `(n_samples, ...)` or a structure of arrays;
+            repeated to fill a batch. Required for files. Defaults to random numbers.
+        batch_sizes: the batch sizes to measure, each at least 1.
+        engine: `"auto"`, or an engine that reads the file: `"keras"`, `"tensorflow"`,
             `"onnxruntime"`, `"openvino"` (in float32), `"litert"`, `"torch"`.
-        threads: that the engine may use for one product; its own choice by default. In Keras on
-            TensorFlow and JAX it is set outside, before the program begins.
-        warm_up: calls that are not counted (the first one compiles).
-        repeats: counted calls, at most.
-        seconds: no further call begins after this time, but at least five are counted.
+        threads: number of threads that the engine may use for one product. Defaults to the choice
+            of the engine. For Keras on TensorFlow and JAX, it can only be set before the program
+            starts.
+        warm_up: number of calls before the measurement; the first call compiles.
+        repeats: largest number of measured calls.
+        seconds: time after which no further call starts; at least five calls are measured.
 
     Returns:
-        One row for each batch size: `engine`, `batch_size`, `median_ms`, `q25_ms` and `q75_ms`
-        (half of the calls took between these), `min_ms`, `repeats`, `threads` (`<NA>` where the
-        engine does not tell) and `device`.
+        A table with one row for each batch size and the columns `engine`, `batch_size`,
+        `median_ms`, `q25_ms`, `q75_ms`, `min_ms`, `repeats`, `threads` (`<NA>` if the engine does
+        not report it) and `device`.
 
     Raises:
         ValueError: if an argument is out of range, the model is not built, no engine reads the
-            file, or the threads cannot be set any more.
+            file, or the number of threads cannot be changed any more.
         ImportError: if the engine is not installed.
 
     Examples:
@@ -83,7 +84,9 @@ def latency(
         sample = noise(model, max(sizes)) if sample is None else sample
     else:
         if sample is None:
-            raise ValueError("A file is measured on inputs that you give: `sample=`.")
+            raise ValueError(
+                "`sample` must be inputs of the model if `model` is a path. Received: sample=None"
+            )
         engine = engines.engine_of(model, engine)
         run = engines.opened(model, engine, threads)
         threads, device = run.threads, cpu_name()
@@ -108,9 +111,9 @@ def latency(
                 "device": device,
             }
         )
-    found = table(rows)
-    found["threads"] = found["threads"].astype("Int64")
-    return found
+    result = table(rows)
+    result["threads"] = result["threads"].astype("Int64")
+    return result
 
 
 def _keras(
@@ -118,7 +121,8 @@ def _keras(
 ) -> tuple[str, Callable[[Any], Any], int]:
     if engine not in ("auto", "keras"):
         raise ValueError(
-            f"A Keras model runs in Keras. Received: {engine=}. Export it first: "
+            '`engine` of a Keras model must be "auto" or "keras". '
+            f"Received: {engine=}. To measure another engine, export the model first: "
             "`latency(export(model, path, format=...), sample)`."
         )
     check_model(model)

@@ -1,4 +1,4 @@
-"""Count the multiply-accumulate operations of a forward pass, in all and with nonzero weights."""
+"""Count the multiply-accumulate operations of a forward pass, dense or without zero weights."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ from keras_sac._model import (
 
 @dataclasses.dataclass
 class Macs:
-    """Operations of a layer for one sample; `None` where its class is not known."""
+    """Operations of a layer for one sample; `None` if its class is not known."""
 
     dense: float | None = 0
     effective: float | None = 0
@@ -29,8 +29,8 @@ class Macs:
     def add(self, other: "Macs") -> None:
         """Add the operations of another call."""
         for name in ("dense", "effective"):
-            mine, more = getattr(self, name), getattr(other, name)
-            setattr(self, name, None if mine is None or more is None else mine + more)
+            a, b = getattr(self, name), getattr(other, name)
+            setattr(self, name, None if a is None or b is None else a + b)
 
     def scale(self, factor: float) -> None:
         """Multiply both counts."""
@@ -42,50 +42,50 @@ def macs_of(model: keras.Model, sample: Any = None) -> dict[int, Macs]:
     """Count the operations of a forward pass of one sample.
 
     Args:
-        model: built. It is not changed.
-        sample: inputs, of which the first is used; random ones by default.
+        model: a built model; not changed.
+        sample: inputs, of which the first sample is used. Defaults to random numbers.
 
     Returns:
-        The operations of each layer that was called, by its `id`.
+        A dict from the `id` of each layer that was called to its operations.
 
     Raises:
-        ValueError: if the shape of the inputs is not known, and there is no sample.
+        ValueError: if `sample` is not given and the shape of the inputs is not known.
     """
     inputs = noise(model, 1) if sample is None else batch_of(sample, _smallest_batch(model))
     size = keras.tree.flatten(inputs)[0].shape[0]
-    found = _of_pass(model, [inputs])
-    for each in found.values():
+    macs = _count_pass(model, [inputs])
+    for each in macs.values():
         each.scale(1 / size)
-    return found
+    return macs
 
 
 def _smallest_batch(model: keras.Model) -> int:
-    # Stateful models are made for batches of one size.
+    # Stateful models only accept batches of one size.
     shapes = [each.shape for each in getattr(model, "inputs", None) or []]
     return next((shape[0] for shape in shapes if shape and shape[0] is not None), 1)
 
 
-def _of_pass(layer: keras.layers.Layer, inputs: Sequence[Any]) -> dict[int, Macs]:
-    """Count the operations of a call, separately for each inner layer."""
-    found: dict[int, Macs] = {}
+def _count_pass(layer: keras.layers.Layer, inputs: Sequence[Any]) -> dict[int, Macs]:
+    """Count the operations of a forward pass, separately for each inner layer."""
+    macs: dict[int, Macs] = {}
     stepwise: list[tuple[Any, Any]] = []
 
-    def see(call: Call) -> None:
+    def count(call: Call) -> None:
         if isinstance(call.layer, STEPWISE) and kind_of(call.layer) is None:
-            # Counted afterwards: the inner layer may have a place of its own in the model.
+            # Counted afterwards, because the model may also call the inner layer directly.
             stepwise.append((call.layer, keras.tree.flatten(call.arguments)[0]))
             return
-        found.setdefault(id(call.layer), Macs()).add(_of_call(call))
+        macs.setdefault(id(call.layer), Macs()).add(_count_call(call))
 
-    with watched_calls(layer, see):
+    with watched_calls(layer, count):
         layer(*inputs, training=False)
     for each, sequence in stepwise:
-        found.setdefault(id(each), Macs()).add(_of_steps(each, sequence))
-    return found
+        macs.setdefault(id(each), Macs()).add(_count_steps(each, sequence))
+    return macs
 
 
-def _of_steps(layer: Any, sequence: Any) -> Macs:
-    """Count one step of a layer that calls its inner layer step by step, times the steps."""
+def _count_steps(layer: Any, sequence: Any) -> Macs:
+    """Count the steps of a layer that calls its inner layer step by step."""
     batch, steps, *rest = sequence.shape
     step = keras.ops.zeros((batch, *rest), keras.backend.standardize_dtype(sequence.dtype))
     if isinstance(layer, keras.layers.TimeDistributed):
@@ -94,27 +94,27 @@ def _of_steps(layer: Any, sequence: Any) -> Macs:
         inner, inputs = layer.cell, [step, layer.get_initial_state(batch_size=batch)]
     if not isinstance(inner, keras.layers.Layer):
         return Macs(None, None)
-    counted = Macs()
-    for each in _of_pass(inner, inputs).values():
-        counted.add(each)
-    counted.scale(steps)
-    return counted
+    macs = Macs()
+    for each in _count_pass(inner, inputs).values():
+        macs.add(each)
+    macs.scale(steps)
+    return macs
 
 
-def _of_call(call: Call) -> Macs:
+def _count_call(call: Call) -> Macs:
     layer, kind = call.layer, kind_of(call.layer)
     if kind is None:
-        # Biases of recurrent layers and of attention have two axes as well.
+        # Biases of recurrent and attention layers may have two axes, too.
         kernels = [v for v in own_weights(layer) if len(v.shape) > 1 and "bias" not in v.name]
         return Macs(None, None) if kernels else Macs()
     tensors = [each for each in keras.tree.flatten(call.arguments) if hasattr(each, "shape")]
     inputs, outputs = tuple(tensors[0].shape) if tensors else (), tuple(call.outputs[0].shape)
     uses = kind.uses(layer, inputs, outputs)
     products = kind.products_of_inputs(layer, call.arguments)
-    counted = Macs(products, products)
+    macs = Macs(products, products)
     for name, kernel in kind.multiplied(layer).items():
         times = uses.get(name, 0) if isinstance(uses, Mapping) else uses
         if times:
             nonzeros = int(np.count_nonzero(keras.ops.convert_to_numpy(kernel)))
-            counted.add(Macs(times * math.prod(kernel.shape), times * nonzeros))
-    return counted
+            macs.add(Macs(times * math.prod(kernel.shape), times * nonzeros))
+    return macs

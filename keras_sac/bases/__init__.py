@@ -1,4 +1,4 @@
-"""Bases: from data, or from nothing but a shape, to the subspace that a SAC layer works in."""
+"""Compute the basis of a SAC layer from data, from a shape or from a seed."""
 
 from keras_sac.bases._basis import Basis
 from keras_sac.bases._dct import dct

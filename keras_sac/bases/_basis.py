@@ -1,4 +1,4 @@
-"""The fixed subspace that a SAC layer is trained in."""
+"""`Basis`: the fixed subspace that a SAC layer is trained in, and its file."""
 
 import dataclasses
 import os
@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_sac._io import read_npz, write_npz
+from keras_sac._arguments import at_least_zero, integer
+from keras_sac._io import check_free, read_npz, write_npz
 from keras_sac._model import to_numpy
 
 _TAG = "keras_sac.Basis/1"
@@ -14,22 +15,22 @@ _TAG = "keras_sac.Basis/1"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Basis:
-    """A basis of a subspace of the inputs, with what is known of the data along it.
+    """Basis of a subspace of the inputs, with statistics of the data along its columns.
 
-    `W = B L` with `B` of shape `(in_dim, rank)`: the columns of `B` span the subspace, the most
+    `W = B L` with `B` of shape `(in_dim, rank)`. The columns of `B` span the subspace, the most
     important ones first. All arrays are read-only.
 
     Args:
-        matrix: the columns, shape `(in_dim, rank)`, finite; kept as C-contiguous float32.
-        kind: how it was made: `"pca"`, `"pca_whitened"`, `"lda"`, `"lda_pca"`, `"random"`,
-            `"dct"` or `"custom"`.
+        matrix: the columns, shape `(in_dim, rank)`, finite. Stored as C-contiguous float32.
+        kind: method that made the basis: `"pca"`, `"pca_whitened"`, `"lda"`, `"lda_pca"`,
+            `"random"`, `"dct"` or `"custom"`.
         mean: mean of the data, shape `(in_dim,)`, float32.
-        spectrum: eigenvalues that belong to the columns, shape `(rank,)`, float64.
-        variances: variance of the data along each column as it is, `diag(Bᵀ Cov B)`, shape
-            `(rank,)`, float64. Whitened columns have variance 1.
+        spectrum: eigenvalues of the columns, shape `(rank,)`, float64.
+        variances: variance of the data along each column, `diag(Bᵀ Cov B)`, shape `(rank,)`,
+            float64. Whitened columns have variance 1.
         total_variance: `trace(Cov)` of the data.
         n_samples: number of samples that the basis was computed from.
-        seed: for `kind="random"`, what makes the same matrix again.
+        seed: for `kind="random"`, the seed that makes the same matrix again.
 
     Raises:
         ValueError: if a shape is wrong, an entry is not finite, or there are more columns than
@@ -59,17 +60,18 @@ class Basis:
         matrix = _frozen("matrix", self.matrix, np.float32)
         if matrix.ndim != 2 or 0 in matrix.shape:
             raise ValueError(
-                "A basis needs a matrix of shape (in_dim, rank) with at least one row and one "
-                f"column; received shape {matrix.shape}."
+                "`matrix` must have the shape (in_dim, rank), with at least one row and one "
+                f"column. Received: shape {matrix.shape}"
             )
         in_dim, rank = matrix.shape
         if rank > in_dim:
             raise ValueError(
-                f"A basis cannot have more columns than rows: received shape {matrix.shape}, read "
-                "as (in_dim, rank). Pass its transpose if the rows are the basis vectors."
+                "`matrix` must have the shape (in_dim, rank), with no more columns than rows. "
+                f"Received: shape {matrix.shape}. If the rows are the basis vectors, pass the "
+                "transpose."
             )
         if not isinstance(self.kind, str) or not self.kind:
-            raise ValueError(f"`kind` must be a non-empty string; received {self.kind!r}.")
+            raise ValueError(f"`kind` must be a non-empty string. Received: kind={self.kind!r}")
         object.__setattr__(self, "matrix", matrix)
         for name, length, dtype in (
             ("mean", in_dim, np.float32),
@@ -82,28 +84,25 @@ class Basis:
             value = _frozen(name, value, dtype)
             if value.shape != (length,):
                 raise ValueError(
-                    f"`{name}` must have shape ({length},) for a matrix of shape {matrix.shape}; "
-                    f"received shape {value.shape}."
+                    f"`{name}` must have the shape ({length},) for a matrix of shape "
+                    f"{matrix.shape}. Received: shape {value.shape}"
                 )
             object.__setattr__(self, name, value)
         total = self.total_variance
         if total is not None:
-            total = float(total)
-            if not (np.isfinite(total) and total >= 0):
-                raise ValueError(f"`total_variance` must be finite and >= 0; received {total}.")
-            object.__setattr__(self, "total_variance", total)
+            object.__setattr__(self, "total_variance", at_least_zero("total_variance", total))
         for name in ("n_samples", "seed"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, _integer(name, value))
+                object.__setattr__(self, name, integer(name, value, 0))
 
     @classmethod
     def from_matrix(cls, matrix: Any, kind: str = "custom", **statistics: Any) -> "Basis":
-        """Make a basis of any array: NumPy, a tensor of any backend, nested lists.
+        """Make a basis from a NumPy array, a tensor of any backend, or nested lists.
 
         Args:
             matrix: shape `(in_dim, rank)`, `rank <= in_dim`, real and finite.
-            kind: a name for it.
+            kind: name of the method that made it.
             **statistics: `mean`, `spectrum`, `variances`, ... as in the constructor.
 
         Returns:
@@ -130,10 +129,10 @@ class Basis:
 
     @property
     def explained_variance_ratio(self) -> np.ndarray | None:
-        """Share of the total variance along each column scaled to unit norm, shape `(rank,)`.
+        """Fraction of the total variance along each column, scaled to unit norm, shape `(rank,)`.
 
-        `vᵀ Cov v / trace(Cov)` with `v = b / |b|`. `None` where no data are behind the basis;
-        zeros where the data are constant.
+        `vᵀ Cov v / trace(Cov)` with `v = b / |b|`. `None` if the basis has no statistics of data;
+        zeros if the data are constant.
         """
         if self.variances is None or self.total_variance is None:
             return None
@@ -144,10 +143,10 @@ class Basis:
         return self.variances / safe / self.total_variance
 
     def truncate(self, rank: int) -> "Basis":
-        """Keep the leading columns.
+        """Return a basis of the leading columns.
 
         Args:
-            rank: how many to keep, `1 <= rank <= self.rank`.
+            rank: number of columns to keep, `1 <= rank <= self.rank`.
 
         Returns:
             A new `Basis`.
@@ -160,18 +159,23 @@ class Basis:
             >>> Basis(np.eye(3), kind="custom").truncate(2).matrix.shape
             (3, 2)
         """
-        rank = check_rank(rank, self.rank, "columns of the basis")
+        rank = check_rank(rank, self.rank, "the number of columns of the basis")
         spectrum = None if self.spectrum is None else self.spectrum[:rank]
         variances = None if self.variances is None else self.variances[:rank]
         return dataclasses.replace(
             self, matrix=self.matrix[:, :rank], spectrum=spectrum, variances=variances
         )
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write the basis to `path` as an `.npz` without pickle, whole or not at all.
+    def save(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+        """Write the basis to `path` as an `.npz` file without pickle, whole or not at all.
 
         Args:
-            path: where to write; the name is kept as given.
+            path: path of the new file. No suffix is added.
+            overwrite: replace an existing file.
+
+        Raises:
+            FileExistsError: if the path exists and `overwrite` is false.
+            FileNotFoundError: if the folder of the file does not exist.
 
         Examples:
             >>> import numpy as np, os, tempfile
@@ -181,21 +185,23 @@ class Basis:
             3
         """
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        write_npz(path, _TAG, {k: np.asarray(v) for k, v in fields.items() if v is not None})
+        target = check_free(path, "", overwrite)
+        write_npz(target, _TAG, {k: np.asarray(v) for k, v in fields.items() if v is not None})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Basis":
-        """Read what `save` wrote.
+        """Read a basis from a file that `save` wrote.
 
         Args:
-            path: the file.
+            path: path of the file.
 
         Returns:
             The `Basis`.
 
         Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if the file is truncated or foreign, or its content is no valid basis.
+            FileNotFoundError: if the file does not exist.
+            ValueError: if the file is truncated, was not written by `save`, or holds no valid
+                basis.
         """
         arrays = read_npz(
             path,
@@ -206,41 +212,44 @@ class Basis:
         known = {f.name for f in dataclasses.fields(cls)}
         if not {"matrix", "kind"} <= set(arrays) <= known:
             raise ValueError(
-                f"{os.fspath(path)!r} holds the entries {sorted(arrays)}; expected 'matrix' and "
-                f"'kind', and others only of {sorted(known)}. Save the basis again."
+                f"The file of a basis must hold 'matrix' and 'kind', and no entries but "
+                f"{sorted(known)}. Received: {os.fspath(path)!r} with {sorted(arrays)}. Save the "
+                "basis again."
             )
-        # Zero-dimensional entries are the plain Python values: str, float, int.
+        # Zero-dimensional entries hold plain Python values: str, float, int.
         fields: dict[str, Any] = {k: v.item() if v.ndim == 0 else v for k, v in arrays.items()}
         return cls(**fields)
 
 
-def check_rank(rank: Any, limit: int, what: str, *, name: str = "rank") -> int:
-    """Return `rank` as an int if it is one and `1 <= rank <= limit`; `what` names the limit."""
-    rank = _integer(name, rank)
-    if not 1 <= rank <= limit:
+def check_rank(rank: Any, limit: int, meaning: str, advice: str = "") -> int:
+    """Return `rank` if it is an integer between 1 and `limit`.
+
+    Args:
+        rank: number of columns, as the user passed it.
+        limit: the largest valid one.
+        meaning: of the limit, for the message: "`in_dim`".
+        advice: next step, the end of the message.
+    """
+    number = integer("rank", rank, 1)
+    if number > limit:
         raise ValueError(
-            f"`{name}` must be between 1 and {limit}, the number of {what}; received {rank}."
+            f"`rank` must be between 1 and {limit} ({meaning}). Received: rank={rank!r}"
+            + (f". {advice}" if advice else "")
         )
-    return rank
-
-
-def _integer(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise ValueError(f"`{name}` must be an integer; received {value!r}.")
-    return int(value)
+    return number
 
 
 def _frozen(name: str, value: Any, dtype: type) -> np.ndarray:
     raw = to_numpy(value)
     if raw.dtype.kind not in "biuf":
-        raise ValueError(f"`{name}` must hold real numbers; received an array of {raw.dtype}.")
+        raise ValueError(f"`{name}` must hold real numbers. Received: an array of {raw.dtype}")
     with np.errstate(over="ignore"):
         array = np.array(raw, dtype=dtype, order="C")
     if not np.all(np.isfinite(array)):
         bad = int(array.size - np.count_nonzero(np.isfinite(array)))
         raise ValueError(
-            f"`{name}` must be finite in {np.dtype(dtype).name}; {bad} of its {array.size} entries "
-            "are NaN, infinite, or too large for that type."
+            f"`{name}` must be finite in {np.dtype(dtype).name}. Received: an array with {bad} of "
+            f"{array.size} entries that are NaN, infinite, or too large for that type."
         )
     array.setflags(write=False)
     return array

@@ -1,24 +1,24 @@
-"""What one batch adds to the moments: sums and products around a fixed shift."""
+"""Sums and products of one batch around a fixed shift, to be added to the moments."""
 
 import numpy as np
 from scipy.linalg import blas
 
 from keras_sac.bases._device import gram
 
-# Rows multiplied at once: sums of more single-precision products would lose digits.
+# Rows per product: sums of more products in single precision would lose digits.
 _ROWS = 8192
 
 Labels = tuple[np.ndarray, np.ndarray]
 
 
 def batch_mean(rows: np.ndarray, where: str) -> np.ndarray:
-    """Return the mean of the rows, rounded to single precision and held in double.
+    """Return the mean of the rows, rounded to single precision, as float64.
 
-    A constant feature then differs from it by exactly nothing.
+    The difference of a constant feature and its mean is then exactly zero.
 
     Args:
         rows: shape `(samples, features)`.
-        where: what an error calls the batch.
+        where: name of the batch in an error.
 
     Raises:
         ValueError: if a value is not finite.
@@ -31,9 +31,9 @@ def batch_mean(rows: np.ndarray, where: str) -> np.ndarray:
 
 
 def check_finite(rows: np.ndarray, where: str) -> None:
-    """Raise a `ValueError` that names the first bad value if `rows` are not all finite numbers."""
+    """Raise a `ValueError` that names the first bad value unless all rows are finite numbers."""
     if rows.dtype.kind not in "biuf":
-        raise ValueError(f"{where} must hold real numbers; received an array of {rows.dtype}.")
+        raise ValueError(f"The data must hold real numbers. Received: {where} of {rows.dtype}")
     batch_mean(rows, where)
 
 
@@ -45,17 +45,17 @@ def batch_sums(
     Args:
         rows: shape `(samples, features)`, real, at least one row.
         shift: `c`, shape `(features,)`, float64, exact in float32.
-        labels: the classes of the batch, and the index of each row among them.
-        where: what an error calls the batch.
+        labels: the classes of the batch, and the index of each row in them.
+        where: name of the batch in an error.
 
     Returns:
-        Arrays of shape `(features,)`, `(features, features)` with only its lower triangle
+        Arrays of shape `(features,)`, `(features, features)` of which only the lower triangle is
         meaningful, and `(n_classes, features)`.
 
     Raises:
         ValueError: if a value, or the square of one, is not finite in float32.
     """
-    # Types that single precision cannot hold are shifted in double precision.
+    # Types that do not fit into single precision are shifted in double precision.
     origin = shift.astype(np.float32)
     if np.result_type(rows.dtype, np.float32) != np.float32:
         origin = shift
@@ -68,7 +68,7 @@ def batch_sums(
         with np.errstate(over="ignore", invalid="ignore"):
             x = np.empty(chunk.shape, np.float32)
             np.subtract(chunk, origin, out=x, casting="same_kind")
-            # In single precision, as the products: what is summed lies around zero.
+            # In single precision, as the products: the summands are close to zero.
             total += blas.sgemv(1.0, x.T, ones[: len(x)])
             if not np.all(np.isfinite(total)):
                 _raise_not_finite(chunk, start, where)
@@ -79,14 +79,14 @@ def batch_sums(
         if labels is not None:
             _add_by_class(class_sums, x, labels[1][start : start + _ROWS])
     if scatter is None:
-        raise ValueError(f"{where} has no samples.")
+        raise ValueError(f"The data must have samples. Received: {where} without any")
     return total, scatter, class_sums
 
 
 def _add_by_class(sums: np.ndarray, x: np.ndarray, index: np.ndarray) -> None:
     order = np.argsort(index, kind="stable")
     ends = np.cumsum(np.bincount(index, minlength=len(sums)))
-    # Faster than an indicator matrix in double precision, and without a copy in that type.
+    # Faster than an indicator matrix in double precision, without a copy in that type.
     for c in np.unique(index):
         start = ends[c - 1] if c else 0
         sums[c] += x[order[start : ends[c]]].sum(axis=0, dtype=np.float64)
@@ -100,14 +100,14 @@ def _raise_not_finite(rows: np.ndarray, first: int, where: str) -> None:
     column = int(np.flatnonzero(bad.any(axis=0))[0])
     row = int(np.flatnonzero(bad[:, column])[0])
     raise ValueError(
-        f"{where} has NaN, infinite or (for float32) too large values: the first bad column is "
-        f"{column}, there sample {first + row} of the batch is {rows[row, column]}. Drop such "
-        "samples or fill the values in."
+        f"The data must be finite in float32. Received: {where} with NaN, infinite or too large "
+        f"values; the first bad column is {column}, where sample {first + row} is "
+        f"{rows[row, column]}. Drop such samples, or replace the values."
     )
 
 
 def _raise_too_large(largest: float, where: str) -> None:
     raise ValueError(
-        f"{where} has values whose squares exceed single precision: the largest is {largest:.3g}, "
-        "expected less than 1e19. Scale the data down."
+        "The data must be below 1e19, so that squares fit into single precision. Received: "
+        f"{where} with a value of {largest:.3g}. Scale the data down."
     )

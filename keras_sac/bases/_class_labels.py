@@ -1,37 +1,37 @@
-"""Class labels of a batch."""
+"""Read the class labels of a batch, and merge sets of classes."""
 
 import numpy as np
 
-# A union of classes, and where the first and the second set lie in it.
+# A union of two sets of classes, and the positions of the first and the second set in it.
 Merged = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def unique_labels(
     y: np.ndarray, leading: tuple[int, ...], where: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classes that occur in `y`, sorted, and the index of each label among them.
+    """Return the classes that occur in `y`, sorted, and the index of each label in them.
 
     Args:
         y: integers (of any type, whole floats too) or strings, of shape `leading` or
             `leading + (1,)`.
         leading: shape of the samples.
-        where: what an error calls the batch.
+        where: name of the batch in an error.
 
     Returns:
         Classes, shape `(n_classes,)`, and indices, shape `(n_samples,)`.
 
     Raises:
-        ValueError: if the labels are one-hot, of another shape, or no classes.
+        ValueError: if the labels are one-hot, have another shape, or are not classes.
     """
     if y.shape not in (leading, (*leading, 1)):
         if y.ndim == len(leading) + 1 and y.shape[:-1] == leading:
             raise ValueError(
-                f"Labels must be class indices; {where} has shape {y.shape} for samples of shape "
-                f"{leading}, as if one-hot. Use `np.argmax(y, axis=-1)`."
+                f"Labels must be class indices. Received: {where} with labels of shape {y.shape} "
+                f"for samples of shape {leading}, as if one-hot. Use `np.argmax(y, axis=-1)`."
             )
         raise ValueError(
-            f"Labels must have one entry a sample; {where} has labels of shape {y.shape} for "
-            f"samples of shape {leading}."
+            f"Labels must have one entry per sample. Received: {where} with labels of shape "
+            f"{y.shape} for samples of shape {leading}"
         )
     if y.dtype.kind == "O":
         y = np.asarray(y.tolist())
@@ -39,20 +39,20 @@ def unique_labels(
         whole = y.astype(np.int64, casting="unsafe") if np.all(np.isfinite(y)) else None
         if whole is None or not np.array_equal(whole, y):
             raise ValueError(
-                f"Labels must be classes, integers or strings; {where} has labels that are no "
-                "whole numbers."
+                f"Labels must be integers or strings. Received: {where} with labels that are not "
+                "whole numbers"
             )
         y = whole
     if y.dtype.kind in "biu":
         y = y.astype(np.int64)
     elif y.dtype.kind not in "US":
-        raise ValueError(f"Labels must be integers or strings; {where} has labels of {y.dtype}.")
+        raise ValueError(f"Labels must be integers or strings. Received: {where}, with {y.dtype}")
     classes, index = np.unique(y.reshape(-1), return_inverse=True)
     return classes, index
 
 
 def merge_classes(old: np.ndarray | None, new: np.ndarray) -> Merged:
-    """Return the union of two sorted sets of classes, and where each of them lies in it.
+    """Return the union of two sorted sets of classes, and the positions of each set in it.
 
     Raises:
         ValueError: if one set holds integers and the other strings.
@@ -61,7 +61,7 @@ def merge_classes(old: np.ndarray | None, new: np.ndarray) -> Merged:
         return new.copy(), np.zeros(0, np.intp), np.arange(len(new))
     if (old.dtype.kind == "i") != (new.dtype.kind == "i"):
         raise ValueError(
-            f"Labels must be all integers or all strings; received {new.dtype} after {old.dtype}."
+            f"Labels must be all integers or all strings. Received: {new.dtype} after {old.dtype}"
         )
     union = np.union1d(old, new)
     return union, np.searchsorted(union, old), np.searchsorted(union, new)

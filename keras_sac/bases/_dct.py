@@ -1,4 +1,4 @@
-"""Cosines on a grid, the lowest frequencies first."""
+"""`dct`: the cosine basis of a grid, lowest frequencies first."""
 
 import math
 from collections.abc import Sequence
@@ -9,25 +9,24 @@ from keras_sac.bases._basis import Basis, check_rank
 
 
 def dct(input_shape: int | Sequence[int], rank: int) -> Basis:
-    """Return the orthonormal DCT-II basis of a grid of any dimension, lowest frequencies first.
+    """Compute the orthonormal DCT-II basis of a grid of any dimension, lowest frequencies first.
 
-    On an axis of length `n`, `b_k(i) = √(2 / n) cos(π k (i + ½) / n)`, `b_0(i) = 1 / √n`; on a grid
-    the products of these. The columns are ordered by total frequency `Σ_a k_a / n_a`, the diagonals
-    of a zig-zag; of equal ones, the lower index on the first axis comes first. No data are needed:
-    for natural images it is close to PCA.
+    On an axis of length `n`, `b_k(i) = √(2 / n) cos(π k (i + ½) / n)`, `b_0(i) = 1 / √n`; on a
+    grid, the products of these. The columns are ordered by total frequency `Σ_a k_a / n_a`, like
+    the diagonals of a zig-zag, and columns of equal frequency by their index on the first axis.
+    The basis needs no data. For natural images it is close to PCA.
 
     Args:
-        input_shape: lengths of the axes, without the batch axis: `(n,)`, `(height, width)` or
-            `(height, width, channels)`, ... The axis of the channels is transformed too: its first
-            function is their mean, so for colour images brightness comes before colour.
-        rank: number of columns, `1 <= rank <=` the product of `input_shape`.
+        input_shape: lengths of the axes, without the batch axis: `(n,)`, `(height, width)`,
+            `(height, width, channels)`, ... The channel axis is transformed, too: its first
+            function is the mean of the channels, so brightness comes before color.
+        rank: number of columns, between 1 and the product of `input_shape`.
 
     Returns:
-        A `Basis` of kind `"dct"` for inputs flattened in C order, as `keras.layers.Flatten` does.
+        A `Basis` of kind `"dct"` for inputs flattened in C order, as by `keras.layers.Flatten`.
 
     Raises:
-        ValueError: if `input_shape` does not hold positive integers, or `rank` is
-            out of range.
+        ValueError: if `input_shape` does not hold positive integers, or `rank` is out of range.
 
     Examples:
         >>> basis = dct((8, 8), rank=3)
@@ -39,9 +38,9 @@ def dct(input_shape: int | Sequence[int], rank: int) -> Basis:
         Ahmed, Natarajan & Rao, 1974, "Discrete Cosine Transform".
     """
     shape = _checked_shape(input_shape)
-    rank = check_rank(rank, math.prod(shape), "grid points")
+    rank = check_rank(rank, math.prod(shape), "the product of `input_shape`")
     index = np.indices(shape).reshape(len(shape), -1)
-    # In whole numbers, so that equal frequencies tie exactly; a stable sort keeps their C order.
+    # In integers, so that equal frequencies are exactly equal; a stable sort keeps their C order.
     common = math.lcm(*shape)
     frequency = sum(k * (common // n) for k, n in zip(index, shape, strict=True))
     chosen = index[:, np.argsort(frequency, kind="stable")[:rank]]
@@ -62,6 +61,7 @@ def _checked_shape(input_shape: int | Sequence[int]) -> tuple[int, ...]:
     if not shape or not whole or min(shape) < 1:
         raise ValueError(
             "`input_shape` must be positive integers, such as (length,), (height, width) or "
-            f"(height, width, channels), without the batch axis; received {input_shape!r}."
+            f"(height, width, channels), without the batch axis. Received: input_shape="
+            f"{input_shape!r}"
         )
     return tuple(int(n) for n in shape)

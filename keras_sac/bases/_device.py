@@ -1,4 +1,4 @@
-"""The one heavy product of a pass, `XᵀX`, on the processor or on the backend's GPU."""
+"""Compute `XᵀX`, the expensive product of a pass, on the CPU or on the backend's GPU."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,15 @@ import keras
 import numpy as np
 from scipy.linalg import blas
 
-# Below this many multiplications a transfer to the GPU costs more than the product.
+# With fewer multiplications, the transfer to the GPU costs more than the product.
 _WORTH_A_TRANSFER = 1 << 31
 
 
 def gram(x: np.ndarray) -> np.ndarray:
     """Return `XᵀX` in single precision; only its lower triangle is meaningful.
 
-    On the processor BLAS' `ssyrk` does half of the work of a general product. Where Keras puts
-    its tensors on a GPU, large batches are multiplied there, see `split_gram`.
+    On the CPU, `ssyrk` of BLAS takes half of the work of a general product. If Keras puts its
+    tensors on a GPU, large batches are multiplied there; see `split_gram`.
 
     Args:
         x: shape `(samples, features)`, float32, C-contiguous.
@@ -24,22 +24,23 @@ def gram(x: np.ndarray) -> np.ndarray:
     """
     if x.shape[0] * x.shape[1] ** 2 >= _WORTH_A_TRANSFER and on_gpu():
         return split_gram(x, _keras_matmul)
-    # `x.T` is Fortran-contiguous, so BLAS reads it in place; its upper triangle is our lower one.
+    # `x.T` is Fortran-contiguous, so BLAS reads it in place. The transpose makes its upper triangle
+    # the lower one.
     return blas.ssyrk(1.0, x.T, lower=0).T
 
 
 def on_gpu() -> bool:
-    """Say whether Keras puts a new tensor on a GPU, on whichever backend."""
+    """Return whether Keras puts a new tensor on a GPU, on any backend."""
     device = str(getattr(keras.ops.convert_to_tensor(0.0), "device", "")).lower()
     return "cuda" in device or "gpu" in device
 
 
 def split_gram(x: np.ndarray, matmul: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return `XᵀX` to single precision even where `matmul` rounds its inputs to TF32.
+    """Return `XᵀX` in single precision even if `matmul` rounds its inputs to TF32.
 
     `X = H + L`, `XᵀX = HᵀH + HᵀL + (HᵀL)ᵀ + LᵀL`, where `H` has the 11 significant bits that TF32
     keeps and `L` is the exact rest. TensorFlow and JAX use TF32 on recent GPUs by default, and the
-    public Keras API has no switch for it; so the product does not depend on the setting.
+    public Keras API cannot switch it off; with this sum the setting does not matter.
 
     Args:
         x: shape `(samples, features)`, float32.
@@ -48,7 +49,7 @@ def split_gram(x: np.ndarray, matmul: Callable[[np.ndarray, np.ndarray], np.ndar
     Returns:
         Shape `(features, features)`, float64.
     """
-    # Adding half a unit before the cut rounds to nearest, so that the rest has no bias.
+    # Half a unit is added before the cut, which rounds to nearest: the rest then has no bias.
     bits = x.view(np.uint32)
     high = ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
     low = x - high

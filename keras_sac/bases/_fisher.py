@@ -1,4 +1,4 @@
-"""Fisher's discriminant directions from class means and the covariance."""
+"""Compute Fisher's discriminant directions from class means and the covariance."""
 
 import numpy as np
 import scipy.linalg
@@ -6,45 +6,47 @@ import scipy.linalg
 from keras_sac.bases._linalg import fix_signs
 from keras_sac.bases._moments import Moments
 
-# Share of the mean variance that is added to a singular within-class scatter.
+# Fraction of the mean variance that is added to a singular within-class scatter.
 _RIDGE = 1e-6
-# A feature whose share not explained by the features before it is less than this is rounding.
+# A feature is dependent if less than this fraction is not explained by the features before it.
 _PIVOT = 16 * float(np.finfo(np.float32).eps)
-# Class means that differ by less than this share of the largest difference are rounding.
+# Differences of class means below this fraction of the largest difference are rounding.
 _FLAT = 1e-5
 
 
 def fisher_directions(
     moments: Moments, covariance: np.ndarray, shrinkage: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return all discriminant directions, orthonormalised in order, and their Fisher ratios.
+    """Return all discriminant directions, orthonormalized in order, and their Fisher ratios.
 
     `S_b v = λ S_w v` is solved in the span of the class means. With
     `M = [√(n_c / n) (m_c - m)]`, so `S_b = M Mᵀ`, and `S_w = L Lᵀ`, the singular value
-    decomposition `L⁻¹ M = P Σ Wᵀ` gives `v = L⁻ᵀ P` and `λ = Σ²`: one Cholesky factor and a matrix
-    with as many columns as classes, instead of a generalised eigenproblem of the full width.
+    decomposition `L⁻¹ M = P Σ Wᵀ` gives `v = L⁻ᵀ P` and `λ = Σ²`. This takes one Cholesky
+    factor and a matrix with one column per class, not a generalized eigenproblem of full width.
 
     Args:
         moments: moments with at least two classes.
         covariance: `moments.covariance`, computed once by the caller.
-        shrinkage: `S_w` becomes `(1 - s) S_w + s trace(S_w) / in_dim I`; `None` leaves it, but for
-            the ridge that a singular one needs.
+        shrinkage: `S_w` becomes `(1 - s) S_w + s trace(S_w) / in_dim I`; with `None`, a ridge is
+            added only if `S_w` is singular.
 
     Returns:
         Shape `(in_dim, r)` and `(r,)`, `1 <= r <= n_classes - 1`.
 
     Raises:
-        ValueError: if there are no labels, one class only, or the class means coincide.
+        ValueError: if there are no labels, there is only one class, or the class means coincide.
     """
     shrinkage = _checked_shrinkage(shrinkage)
     classes, counts, means = moments.classes, moments.class_counts, moments.class_means
     if classes is None or counts is None or means is None:
         raise ValueError(
-            "LDA needs labels: pass `labels`, data that yield `(x, y)`, or moments of such data."
+            "LDA needs labels. Received: data without labels. Pass `labels`, data that yield "
+            "`(x, y)`, or the moments of such data."
         )
     if len(classes) < 2:
         raise ValueError(
-            f"LDA needs at least two classes; all {moments.count} labels are {classes[0]!r}."
+            f"LDA needs at least two classes. Received: {moments.count} labels, all "
+            f"{classes[0].item()!r}"
         )
     n, in_dim = moments.count, moments.in_dim
     spread = ((means - moments.mean) * np.sqrt(counts / n)[:, None]).T
@@ -52,8 +54,8 @@ def fisher_directions(
     total = np.trace(covariance)
     if np.square(spread).sum() <= _FLAT**2 * total:
         raise ValueError(
-            f"The means of the {len(classes)} classes coincide: no direction separates them. "
-            "Check that the labels belong to these samples, or use `pca`."
+            f"LDA needs classes with different means. Received: {len(classes)} classes whose means "
+            "coincide. Check that the labels belong to these samples, or use `bases.pca`."
         )
     if shrinkage:
         mean_within = np.trace(within) / in_dim
@@ -62,7 +64,7 @@ def fisher_directions(
     factor = _cholesky(within, _RIDGE * total / in_dim)
     whitened = scipy.linalg.solve_triangular(factor, spread, lower=True, check_finite=False)
     left, singular, _ = np.linalg.svd(whitened, full_matrices=False)
-    # One singular value is zero by construction: the means, weighted, sum to nothing.
+    # One singular value is zero by construction, because the weighted means sum to zero.
     singular = singular[: min(len(classes) - 1, in_dim)]
     usable = int(np.count_nonzero(singular > _FLAT * singular[0]))
     directions = scipy.linalg.solve_triangular(
@@ -80,8 +82,8 @@ def _cholesky(within: np.ndarray, ridge: float) -> np.ndarray:
         factor = None
     if factor is not None and np.all(np.square(np.diagonal(factor)) > _PIVOT * scale):
         return factor
-    # Rounding in single precision can leave more than that below zero where one variance is far
-    # above the others: then the ridge grows.
+    # If one variance is far above the others, rounding in single precision can leave eigenvalues
+    # further below zero than the ridge. The ridge then grows.
     diagonal = np.diag_indices(len(within))
     while True:
         shifted = within.copy()
@@ -97,8 +99,8 @@ def _checked_shrinkage(shrinkage: float | None) -> float | None:
         return None
     if isinstance(shrinkage, str | bool) or not 0 <= shrinkage <= 1:
         raise ValueError(
-            f"`shrinkage` must be None or a number between 0 and 1; received {shrinkage!r}. "
-            "An automatic choice (Ledoit-Wolf) needs fourth moments: compute it with "
-            "scikit-learn's `ledoit_wolf_shrinkage` and pass the number."
+            "`shrinkage` must be None or a number between 0 and 1. Received: shrinkage="
+            f"{shrinkage!r}. For an automatic choice pass the result of "
+            "`sklearn.covariance.ledoit_wolf_shrinkage`."
         )
     return float(shrinkage)

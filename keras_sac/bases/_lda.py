@@ -1,18 +1,21 @@
-"""Linear discriminant bases: Fisher's directions, alone or followed by principal components."""
+"""`lda` and `lda_pca`: Fisher's discriminant directions, alone or before principal components."""
 
 from typing import Any
 
 import numpy as np
 
+from keras_sac._arguments import integer
 from keras_sac.bases._basis import Basis, check_rank
 from keras_sac.bases._fisher import fisher_directions
 from keras_sac.bases._linalg import leading_eigenpairs
 from keras_sac.bases._moments import Moments
 from keras_sac.bases._pca import as_moments, known_width
 
+_MORE_COLUMNS = "For more columns use `bases.lda_pca`."
+
 
 def lda(
-    data_or_moments: Any,
+    data: Any,
     labels: Any = None,
     rank: int | None = None,
     *,
@@ -20,31 +23,33 @@ def lda(
     batch_size: int = 8192,
     verbose: str | int = "auto",
 ) -> Basis:
-    """Return orthonormal columns that span the leading discriminant directions of the classes.
+    """Compute a basis from linear discriminant analysis.
 
-    `S_b v = λ S_w v`, with the scatter `S_b` of the class means and the scatter `S_w` within the
-    classes. There are at most `classes - 1` directions. They are orthonormalised in order, so the
-    leading `k` columns span the leading `k` directions, but each column after the first is the
-    part of its direction that the ones before it do not contain.
+    Solves `S_b v = λ S_w v`, with the scatter `S_b` of the class means and the scatter `S_w` within
+    the classes, which has at most `n_classes - 1` solutions. The directions `v` are
+    orthonormalized in order: the leading `k` columns span the leading `k` directions, and each
+    column is the part of its direction that the columns before it do not contain.
 
-    If `S_w` is singular (constant or dependent features, fewer samples than features), a
-    millionth of the mean variance is added to its diagonal, times the smallest power of ten that
-    makes it positive definite.
+    If `S_w` is singular (constant or dependent features, fewer samples than features), a multiple
+    of the identity is added: a millionth of the mean variance, times the smallest power of ten
+    that makes `S_w` positive definite.
 
     Args:
-        data_or_moments: `Moments` with classes, or data as for `Moments.from_data`.
-        labels: a class for each sample, where the data bring none.
-        rank: number of columns, `1 <= rank <= classes - 1`; `None` takes all.
-        shrinkage: `S_w` becomes `(1 - s) S_w + s trace(S_w) / in_dim I`, `0 <= s <= 1`.
-        batch_size: rows read at once from an array.
-        verbose: `0` is silent; `"auto"` and `1` show a progress bar on long passes.
+        data: `Moments` with classes, or data as for `Moments.from_data`.
+        labels: one class per sample. Required unless `data` yields labels.
+        rank: number of columns, between 1 and `n_classes - 1`. Defaults to all directions.
+        shrinkage: number between 0 and 1: `S_w` becomes `(1 - s) S_w + s trace(S_w) / in_dim I`.
+            Defaults to no shrinkage.
+        batch_size: rows per batch, for arrays.
+        verbose: `"auto"`, 0, 1 or 2. 0 is silent; the others show a progress bar if the pass takes
+            longer than two seconds.
 
     Returns:
         A `Basis` of kind `"lda"`; `spectrum` holds the Fisher ratios `λ`.
 
     Raises:
-        ValueError: without labels, with a single class, with `rank > classes - 1` or above the
-            number of directions in which the class means differ.
+        ValueError: if there are no labels or only one class, or `rank` is above `n_classes - 1` or
+            above the number of directions in which the class means differ.
 
     Examples:
         >>> import numpy as np
@@ -59,20 +64,20 @@ def lda(
         Fisher, 1936, "The Use of Multiple Measurements in Taxonomic Problems"; Friedman, 1989,
         "Regularized Discriminant Analysis".
     """
-    _refuse_rank_below_one(rank)
-    moments = as_moments(
-        data_or_moments, labels, use_labels=True, batch_size=batch_size, verbose=verbose
-    )
+    rank = None if rank is None else integer("rank", rank, 1)
+    moments = as_moments(data, labels, use_labels=True, batch_size=batch_size, verbose=verbose)
     _check_against_classes(rank, moments)
     covariance = moments.covariance
     directions, ratios = fisher_directions(moments, covariance, shrinkage)
     usable = directions.shape[1]
-    rank = usable if rank is None else check_rank(rank, usable, "directions the class means span")
+    if rank is None:
+        rank = usable
+    check_rank(rank, usable, "the directions in which the class means differ", _MORE_COLUMNS)
     return _basis("lda", directions[:, :rank], ratios[:rank], moments, covariance)
 
 
 def lda_pca(
-    data_or_moments: Any,
+    data: Any,
     labels: Any = None,
     rank: int | None = None,
     *,
@@ -80,26 +85,27 @@ def lda_pca(
     batch_size: int = 8192,
     verbose: str | int = "auto",
 ) -> Basis:
-    """Return the discriminant directions, then the principal components of what they leave.
+    """Compute a basis of discriminant directions, followed by principal components of the rest.
 
-    With `Q` the columns of `lda`, the further columns are the leading eigenvectors of
+    With `Q` the columns of `lda`, the other columns are the leading eigenvectors of
     `(I - Q Qᵀ) Cov (I - Q Qᵀ)`. All columns are orthonormal.
 
     Args:
-        data_or_moments: `Moments` with classes, or data as for `Moments.from_data`.
-        labels: a class for each sample, where the data bring none.
-        rank: number of columns, `1 <= rank <= in_dim`; `None` takes `min(in_dim, n - 1)`. A rank
-            below the number of discriminant directions keeps the leading ones of them.
-        shrinkage: as for `lda`.
-        batch_size: rows read at once from an array.
-        verbose: `0` is silent; `"auto"` and `1` show a progress bar on long passes.
+        data: `Moments` with classes, or data as for `Moments.from_data`.
+        labels: one class per sample. Required unless `data` yields labels.
+        rank: number of columns, between 1 and `in_dim`. Defaults to `min(in_dim, n - 1)`. A rank
+            below the number of discriminant directions keeps the leading ones.
+        shrinkage: as in `lda`.
+        batch_size: rows per batch, for arrays.
+        verbose: `"auto"`, 0, 1 or 2. 0 is silent; the others show a progress bar if the pass takes
+            longer than two seconds.
 
     Returns:
         A `Basis` of kind `"lda_pca"`; `spectrum` holds the Fisher ratios of the discriminant
         columns, then the eigenvalues of the others.
 
     Raises:
-        ValueError: without labels, with a single class, or with a rank out of range.
+        ValueError: if there are no labels or only one class, or `rank` is out of range.
 
     Examples:
         >>> import numpy as np
@@ -110,17 +116,15 @@ def lda_pca(
         >>> bool(np.allclose(basis.matrix.T @ basis.matrix, np.eye(3), atol=1e-6))
         True
     """
-    _refuse_rank_below_one(rank)
-    if rank is not None and not isinstance(data_or_moments, Moments):
-        check_rank(rank, known_width(data_or_moments, rank), "features")
-    moments = as_moments(
-        data_or_moments, labels, use_labels=True, batch_size=batch_size, verbose=verbose
-    )
+    rank = None if rank is None else integer("rank", rank, 1)
+    if rank is not None and not isinstance(data, Moments):
+        check_rank(rank, known_width(data, rank), "the number of features")
+    moments = as_moments(data, labels, use_labels=True, batch_size=batch_size, verbose=verbose)
     in_dim = moments.in_dim
     rank = (
         min(in_dim, max(moments.count - 1, 1))
         if rank is None
-        else check_rank(rank, in_dim, "features")
+        else check_rank(rank, in_dim, "the number of features")
     )
     covariance = moments.covariance
     directions, ratios = fisher_directions(moments, covariance, shrinkage)
@@ -128,7 +132,7 @@ def lda_pca(
     missing = rank - directions.shape[1]
     if missing:
         values, vectors = leading_eigenpairs(_residual(covariance, directions), missing)
-        # Rounding in the eigenvectors is removed so that all columns are orthonormal together.
+        # Rounding in the eigenvectors is removed, so that all columns together are orthonormal.
         vectors -= directions @ (directions.T @ vectors)
         directions = np.concatenate([directions, vectors], axis=1)
         ratios = np.concatenate([ratios, np.maximum(values, 0.0)])
@@ -139,7 +143,7 @@ def _residual(covariance: np.ndarray, directions: np.ndarray) -> np.ndarray:
     image = covariance @ directions
     cross = (image - 0.5 * directions @ (directions.T @ image)) @ directions.T
     residual = covariance - cross - cross.T
-    # The directions themselves are pushed below zero, so that no null vector can be one of them.
+    # The eigenvalues of the directions are moved below zero, so that no null vector is one of them.
     residual -= np.diagonal(covariance).max() * (directions @ directions.T)
     return residual
 
@@ -163,14 +167,7 @@ def _basis(
     )
 
 
-def _refuse_rank_below_one(rank: Any) -> None:
-    if rank is not None:
-        check_rank(rank, np.iinfo(np.int64).max, "features")
-
-
 def _check_against_classes(rank: int | None, moments: Moments) -> None:
-    if rank is not None and moments.classes is not None and rank > len(moments.classes) - 1 > 0:
-        raise ValueError(
-            f"LDA of {len(moments.classes)} classes has at most {len(moments.classes) - 1} "
-            f"directions; received rank={rank}. Use `lda_pca` for more columns."
-        )
+    # Labels that are missing or all equal have their own error.
+    if rank is not None and moments.classes is not None and len(moments.classes) > 1:
+        check_rank(rank, len(moments.classes) - 1, "`n_classes - 1`", _MORE_COLUMNS)

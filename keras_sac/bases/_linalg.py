@@ -1,28 +1,28 @@
-"""Leading eigenvectors, orthonormal completion, and signs that do not depend on the machine."""
+"""Linear algebra of the bases: leading eigenvectors, completion to a basis, stable signs."""
 
 import numpy as np
 import scipy.linalg
 
 _BLOCK = 256
-# From this width on, single precision with a correction in double precision pays.
+# Smallest width at which single precision with a correction in double precision is faster.
 _MIXED_FROM = 512
-# Largest bound on the sine of the angle to the exact subspace before it is recomputed: a cosine of
-# at least 0.99995. The bound is a generous one.
+# Largest accepted bound on the sine of the angle to the exact subspace: a cosine of at least
+# 0.99995. The true angle is usually far smaller than the bound.
 _MAX_SINE = 1e-2
 
 
 def leading_eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the `rank` largest eigenvalues of a symmetric matrix, and their eigenvectors.
 
-    Large problems are solved in single precision; a Rayleigh-Ritz step in double precision on the
-    subspace found then gives eigenvalues and vectors inside it. By Davis and Kahan the sine of the
-    angle to the exact subspace is at most `(Σᵢ (|rᵢ| / (θᵢ - λ))²)^½` with the residuals `rᵢ` of
-    the Ritz pairs and `λ` the next eigenvalue; where that is not small, the whole is solved again
-    in double precision.
+    Large problems are solved in single precision. A Rayleigh-Ritz step in double precision on the
+    resulting subspace then gives the eigenvalues and vectors. By Davis and Kahan, the sine of the
+    angle to the exact subspace is at most `(Σᵢ (|rᵢ| / (θᵢ - λ))²)^½`, with the residuals `rᵢ` of
+    the Ritz pairs and the next eigenvalue `λ`. If this bound is not small, the problem is solved
+    again in double precision.
 
     Args:
         matrix: shape `(n, n)`, float64, symmetric.
-        rank: how many, `1 <= rank <= n`.
+        rank: number of eigenvalues, `1 <= rank <= n`.
 
     Returns:
         Eigenvalues, shape `(rank,)`, descending, and orthonormal vectors, shape `(n, rank)`, with
@@ -32,14 +32,14 @@ def leading_eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.nd
         Parlett, 1998, "The Symmetric Eigenvalue Problem", chapter 11.
     """
     pairs = None
-    # A large part of the spectrum costs as much in the correction as it saves.
+    # For a large part of the spectrum the correction costs as much as single precision saves.
     if len(matrix) >= _MIXED_FROM and 4 * rank <= len(matrix):
         pairs = _mixed_eigenpairs(matrix, rank)
     if pairs is None:
         pairs = _eigenpairs(np.array(matrix, order="C"), rank)
     values, vectors = pairs
-    # Where many eigenvalues are equal, LAPACK's bisection loses some of them, in silence; the
-    # solvers of the whole spectrum do not.
+    # If many eigenvalues are equal, LAPACK's bisection loses some of them without an error. The
+    # solver of the whole spectrum does not.
     if len(values) < rank:
         values, vectors = np.linalg.eigh(matrix)
         values, vectors = values[: -rank - 1 : -1], vectors[:, : -rank - 1 : -1]
@@ -47,10 +47,10 @@ def leading_eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.nd
 
 
 def _eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return at most `rank` leading pairs: fewer where bisection fails. `matrix` is overwritten."""
+    """Return at most `rank` leading pairs, fewer if bisection fails. `matrix` is overwritten."""
     n = len(matrix)
-    # The transpose is the same matrix in the order of LAPACK: it is overwritten, not copied.
-    # For a few of many vectors "evx" was the fastest of the drivers.
+    # The transpose is the same matrix in LAPACK's order, which is overwritten, not copied. For a
+    # few of many vectors, "evx" was the fastest driver.
     values, vectors = scipy.linalg.eigh(
         matrix.T,
         subset_by_index=(n - rank, n - 1),
@@ -83,10 +83,10 @@ def _mixed_eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.nda
 
 
 def symmetric_sum(lower: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return `lower + left rightᵀ`, of which only the lower triangle is read, as a full matrix.
+    """Return the full symmetric matrix whose lower triangle is that of `lower + left rightᵀ`.
 
-    In blocks of rows, without a temporary matrix, so that the strided half of the transpose stays
-    in the cache.
+    Works in blocks of rows, without a temporary matrix, so that the strided half of the transpose
+    stays in the cache.
     """
     full = np.empty_like(lower)
     for start in range(0, len(lower), _BLOCK):
@@ -102,10 +102,10 @@ def symmetric_sum(lower: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.
 
 
 def fix_signs(vectors: np.ndarray) -> np.ndarray:
-    """Return the columns with signs such that their largest entry in magnitude is positive.
+    """Return the columns with signs that make the largest entry in magnitude positive.
 
-    Of entries within a thousandth of the largest the first one decides: symmetric vectors, whose
-    two largest entries differ by rounding only, then have the same sign on every machine.
+    The first entry within a thousandth of the largest one decides. So vectors whose two largest
+    entries differ by rounding only have the same sign on every machine.
     """
     magnitude = np.abs(vectors)
     first = np.argmax(magnitude >= 0.999 * magnitude.max(axis=0), axis=0)
@@ -114,15 +114,15 @@ def fix_signs(vectors: np.ndarray) -> np.ndarray:
 
 
 def complete(vectors: np.ndarray, rank: int) -> np.ndarray:
-    """Return `rank` orthonormal columns, the first of which are the orthonormal `vectors`.
+    """Return orthonormal `vectors` and further orthonormal columns, `rank` columns in all.
 
-    The added ones are the same in every run; which ones they are has no meaning.
+    The further columns are arbitrary, but the same in every run.
     """
     n, have = vectors.shape
     if have >= rank:
         return vectors
     extra = np.random.default_rng(0).standard_normal((n, rank - have))
-    # Twice is enough (Kahan): the second projection removes what rounding left of the first.
+    # Twice is enough (Kahan): the second projection removes the rounding errors of the first.
     for _ in range(2):
         extra -= vectors @ (vectors.T @ extra)
         extra = np.linalg.qr(extra)[0]

@@ -1,4 +1,4 @@
-"""Bayesian evidence of the dimension of probabilistic PCA."""
+"""Bayesian evidence for the dimension of probabilistic PCA."""
 
 import numpy as np
 from scipy.special import gammaln
@@ -16,16 +16,16 @@ def log_evidence(values: np.ndarray, n_samples: int) -> np.ndarray:
 
     `|A| = Π_{i<=k} Π_{j>i} (1 / λ̂ⱼ - 1 / λ̂ᵢ) (λᵢ - λⱼ) n`
 
-    All `k` are computed together, in `O(d²)`. Dimensions whose last eigenvalue is zero have
-    no evidence (`-inf`); a noise level of zero, and the difference of equal eigenvalues, are
-    replaced by the rounding of the largest eigenvalue.
+    All `k` are computed together, in `O(d²)`. A dimension whose last eigenvalue is zero has the
+    evidence `-inf`. A noise level of zero and the difference of equal eigenvalues are replaced by
+    the rounding error of the largest eigenvalue.
 
     Args:
         values: all `d` eigenvalues, descending.
         n_samples: number of samples `n`.
 
     Returns:
-        Shape `(max(d - 1, 1),)`; for a single eigenvalue `[0]`.
+        Array of shape `(max(d - 1, 1),)`; `[0]` for a single eigenvalue.
 
     Reference:
         Minka, 2000, "Automatic Choice of Dimensionality for PCA", equations 76 to 78.
@@ -54,13 +54,13 @@ def _log_curvature(values: np.ndarray, noise: np.ndarray, n: int) -> np.ndarray:
     resolution = np.finfo(np.float64).eps * values[0]
     differences = np.log(np.maximum(values[:, None] - values[None, :], resolution))
     upper = np.triu(np.ones((d, d), bool), 1)
-    # log(λᵢ - λⱼ) over all i <= k < j or i < j <= k, that is i <= k, j > i.
+    # The sum of log(λᵢ - λⱼ) over i <= k < j and i < j <= k, that is over i <= k, j > i.
     by_row = np.cumsum(np.where(upper, differences, 0.0).sum(axis=1))[:-1]
-    # Both in the signal: 1 / λⱼ - 1 / λᵢ = (λᵢ - λⱼ) / (λᵢ λⱼ).
+    # Both eigenvalues in the signal: 1 / λⱼ - 1 / λᵢ = (λᵢ - λⱼ) / (λᵢ λⱼ).
     logs = np.log(values)
     pairs = np.where(upper, differences - logs[:, None] - logs[None, :], 0.0)
     inside = np.cumsum(pairs.sum(axis=0))[:-1]
-    # One in the noise: 1 / v - 1 / λᵢ, the same for all d - k of them.
+    # One eigenvalue in the noise: 1 / v - 1 / λᵢ, the same for all d - k of these.
     excess = np.maximum(1 / noise[:, None] - 1 / values[None, :], np.finfo(np.float64).tiny)
     signal = np.tril(np.ones((d - 1, d), bool))
     across = (d - k) * np.where(signal, np.log(excess), 0.0).sum(axis=1)

@@ -1,9 +1,10 @@
-"""Mean, covariance and class means of data that are read once."""
+"""`Moments`: mean, covariance and class means of a data set, computed in one pass."""
 
 from typing import Any
 
 import numpy as np
 
+from keras_sac._arguments import is_verbose
 from keras_sac._model import labelled_batches, to_numpy
 from keras_sac.bases._batch_sums import batch_mean, batch_sums
 from keras_sac.bases._class_labels import Merged, merge_classes, unique_labels
@@ -11,16 +12,16 @@ from keras_sac.bases._linalg import symmetric_sum
 
 
 class Moments:
-    """Count, mean, covariance and per-class means, accumulated batch by batch.
+    """Count, mean, covariance and class means of a data set, accumulated batch by batch.
 
-    With a fixed shift `c` (the mean of the first batch) it keeps
-    `n`, `s = Σ (x - c)`, `S = Σ (x - c)(x - c)ᵀ` and, for each class, its count and sum; then
-    `mean = c + s / n` and `covariance = (S - s sᵀ / n) / (n - 1)`. The products of a batch are
-    formed in float32 and added in float64; the shift keeps them exact where the mean is far larger
-    than the deviation. Memory is `O(in_dim² + batch)`; no copy of the data is made.
+    With a fixed shift `c` (the mean of the first batch) the object keeps `n`, `s = Σ (x - c)`,
+    `S = Σ (x - c)(x - c)ᵀ`, and the count and sum of each class. Then `mean = c + s / n` and
+    `covariance = (S - s sᵀ / n) / (n - 1)`. The products of a batch are computed in float32 and
+    added in float64; the shift keeps digits if the mean is far larger than the deviation. Memory is
+    `O(in_dim² + batch)`; the data are not copied.
 
-    The last axis of the data holds the features, all axes before it are samples, as for
-    `keras.layers.Dense`. Flatten images first if a pixel is a feature: `x.reshape(len(x), -1)`.
+    The last axis of the data holds the features; all axes before it count samples, as in
+    `keras.layers.Dense`. If pixels are the features, flatten images first: `x.reshape(len(x), -1)`.
 
     Examples:
         >>> import numpy as np
@@ -55,23 +56,23 @@ class Moments:
         batch_size: int = 8192,
         verbose: str | int = "auto",
     ) -> "Moments":
-        """Read the data once.
+        """Compute the moments of a data set in one pass.
 
         Args:
             data: array, memmap, tensor, DataFrame, dask array, a tuple `(x, y)`, or an iterable of
-                batches `x`, `(x, y)` or `(x, y, sample_weight)` (the weights are not used). Last
-                axis: features; real numbers of any type, uint8 images too.
-            labels: a class (integer or string) for each sample, where `data` brings none.
-            batch_size: rows read at once from an array.
-            verbose: `0` is silent; `"auto"` and `1` show a progress bar on passes of more than
-                two seconds.
+                batches `x`, `(x, y)` or `(x, y, sample_weight)` (the weights are not used). The
+                last axis holds the features, real numbers of any type (uint8 images, too).
+            labels: one class (integer or string) per sample. Not needed if `data` yields labels.
+            batch_size: rows per batch, for arrays.
+            verbose: `"auto"`, 0, 1 or 2. 0 is silent; the others show a progress bar if the pass
+                takes longer than two seconds.
 
         Returns:
-            The moments, with classes if there are labels.
+            The `Moments`, with classes if there are labels.
 
         Raises:
             ValueError: if the data are empty, not finite, or change their width; if the labels are
-                one-hot, not of the samples' shape, or given twice.
+                one-hot, do not fit the samples, or are given twice.
 
         Examples:
             >>> import numpy as np
@@ -85,14 +86,14 @@ class Moments:
         """Add one batch.
 
         Args:
-            x: shape `(..., in_dim)`, at least two axes, finite.
-            y: classes, shape `(...)`, integers or strings; all batches have them, or none.
+            x: array of shape `(..., in_dim)`, at least two axes, finite.
+            y: classes, shape `(...)`, integers or strings, with every batch or with none.
 
         Returns:
             This object.
 
         Raises:
-            ValueError: if the batch does not fit; the moments are then as they were.
+            ValueError: if the batch does not fit. The moments are then unchanged.
         """
         x = to_numpy(x)
         where = f"batch {self._updates}"
@@ -102,8 +103,9 @@ class Moments:
             return self
         if self._count and (labels is None) != (self._classes is None):
             raise ValueError(
-                f"{where} has {'no labels' if labels is None else 'labels'}, unlike the batches "
-                "before it. Give labels with every batch or with none."
+                "Labels must be given with every batch or with none. Received: "
+                f"{where} {'without' if labels is None else 'with'} labels, unlike the batches "
+                "before it."
             )
         merged = None if labels is None else merge_classes(self._classes, labels[0])
         shift = batch_mean(rows, where) if self._shift is None else self._shift
@@ -122,13 +124,13 @@ class Moments:
         return self
 
     def merge(self, other: "Moments") -> "Moments":
-        """Add what `other` has seen; the order of merging does not matter beyond rounding.
+        """Add the samples of other moments; the order of merging changes nothing but rounding.
 
-        Around this object's shift, with `δ` the difference of the two shifts,
-        `S' = S + s δᵀ + δ sᵀ + n δ δᵀ`.
+        With `δ` the difference of the two shifts, `S` of the other moments becomes
+        `S' = S + s δᵀ + δ sᵀ + n δ δᵀ` around this object's shift.
 
         Args:
-            other: moments of other samples of the same width; left as they are.
+            other: moments of other samples of the same width. They are not changed.
 
         Returns:
             This object.
@@ -143,7 +145,7 @@ class Moments:
             array([0.5, 0.5, 0.5])
         """
         if not isinstance(other, Moments):
-            raise ValueError(f"`merge` needs Moments; received {type(other).__name__}.")
+            raise ValueError(f"`other` must be `Moments`. Received: {type(other).__name__}")
         if other._shift is None:
             return self
         merged = None
@@ -156,10 +158,13 @@ class Moments:
             self._class_sums = np.zeros((0, other.in_dim))
         elif other.in_dim != self.in_dim:
             raise ValueError(
-                f"Cannot merge moments of {other.in_dim} features into moments of {self.in_dim}."
+                f"`other` must have {self.in_dim} features. Received: moments of {other.in_dim} "
+                "features"
             )
         elif (self._classes is None) != (other._classes is None):
-            raise ValueError("Cannot merge: one of the two has labels, the other has none.")
+            raise ValueError(
+                "Both moments must have labels, or none. Received: one with labels and one without"
+            )
         delta = other._shift - self._shift
         cross = np.outer(other._sum + 0.5 * other._count * delta, delta)
         self._scatter += other._scatter + cross + cross.T
@@ -191,16 +196,16 @@ class Moments:
         """Covariance with divisor `n - 1` (as scikit-learn's PCA), `(in_dim, in_dim)`, float64."""
         self._known_shift()
         if self._count < 2:
-            raise ValueError("A covariance needs at least two samples; received one.")
+            raise ValueError("A covariance needs at least two samples. Received: one")
         cov = symmetric_sum(self._scatter, self._sum / -self._count, self._sum)
         cov /= self._count - 1
         return cov
 
     @property
     def second_moment(self) -> np.ndarray:
-        """`Σ x xᵀ / n`, not centred, shape `(in_dim, in_dim)`, float64."""
+        """`Σ x xᵀ / n`, not centered, shape `(in_dim, in_dim)`, float64."""
         shift = self._known_shift()
-        # Σ x xᵀ = S + s cᵀ + c sᵀ + n c cᵀ: two products of vectors, each the other's transpose.
+        # Σ x xᵀ = S + s cᵀ + c sᵀ + n c cᵀ, a sum of two vector products and their transposes.
         cross = np.outer(self._sum + 0.5 * self._count * shift, shift)
         second = symmetric_sum(self._scatter + cross, shift, self._sum + 0.5 * self._count * shift)
         second /= self._count
@@ -211,23 +216,23 @@ class Moments:
         """`trace(covariance)`."""
         self._known_shift()
         if self._count < 2:
-            raise ValueError("A variance needs at least two samples; received one.")
+            raise ValueError("A variance needs at least two samples. Received: one")
         squares = np.diagonal(self._scatter) - np.square(self._sum) / self._count
         return float(np.maximum(squares, 0.0).sum() / (self._count - 1))
 
     @property
     def classes(self) -> np.ndarray | None:
-        """The labels that occur, sorted; `None` without labels."""
+        """Sorted labels that occur; `None` without labels."""
         return None if self._classes is None else self._classes.copy()
 
     @property
     def class_counts(self) -> np.ndarray | None:
-        """Samples in each of `classes`; `None` without labels."""
+        """Number of samples of each class; `None` without labels."""
         return None if self._classes is None else self._class_counts.copy()
 
     @property
     def class_means(self) -> np.ndarray | None:
-        """Mean of each of `classes`, shape `(n_classes, in_dim)`; `None` without labels."""
+        """Mean of each class, shape `(n_classes, in_dim)`; `None` without labels."""
         if self._classes is None:
             return None
         return self._known_shift() + self._class_sums / self._class_counts[:, None]
@@ -240,21 +245,22 @@ class Moments:
 
     def _known_shift(self) -> np.ndarray:
         if self._shift is None:
-            raise ValueError("These Moments have seen no samples. Call `update(x)` first.")
+            raise ValueError("These `Moments` have seen no samples. Call `update(x)` first.")
         return self._shift
 
     def _checked_rows(self, x: np.ndarray, where: str) -> np.ndarray:
         if x.ndim < 2 or x.shape[-1] == 0:
             raise ValueError(
-                f"{where} has shape {x.shape}; expected (samples, ..., features). Use "
-                "`x.reshape(1, -1)` for a single sample, `x.reshape(-1, 1)` for a single feature."
+                "The data must have the shape (samples, ..., features). Received: "
+                f"{where} of shape {x.shape}. Use `x.reshape(1, -1)` for a single sample, "
+                "`x.reshape(-1, 1)` for a single feature."
             )
         if x.dtype.kind not in "biuf":
-            raise ValueError(f"{where} must hold real numbers; received an array of {x.dtype}.")
+            raise ValueError(f"The data must hold real numbers. Received: {where} of {x.dtype}")
         if self._shift is not None and x.shape[-1] != len(self._shift):
             raise ValueError(
-                f"{where} has {x.shape[-1]} features (shape {x.shape}); expected "
-                f"{len(self._shift)}, as in the batches before it."
+                f"The data must have {len(self._shift)} features in every batch. Received: {where} "
+                f"with {x.shape[-1]} (shape {x.shape})"
             )
         return x.reshape(-1, x.shape[-1])
 
@@ -271,11 +277,9 @@ class Moments:
 def read_moments(
     data: Any, labels: Any = None, *, use_labels: bool = True, batch_size: int, verbose: str | int
 ) -> Moments:
-    """Return the moments of `data`; without `use_labels`, labels in the data are passed over."""
-    if verbose not in ("auto", 0, 1, 2):
-        raise ValueError(f"`verbose` must be 'auto', 0, 1 or 2; received {verbose!r}.")
+    """Return the moments of `data`; without `use_labels`, labels in the data are ignored."""
+    progress = is_verbose(verbose)
     moments = Moments()
-    progress = verbose != 0
     for x, y in labelled_batches(data, labels, batch_size=batch_size, progress=progress):
         moments.update(x, y if use_labels else None)
     return moments

@@ -1,4 +1,4 @@
-"""Principal components of data or of their moments."""
+"""`pca`: the principal components of data or of their moments."""
 
 from typing import Any
 
@@ -10,46 +10,46 @@ from keras_sac.bases._batch_sums import check_finite
 from keras_sac.bases._linalg import complete, fix_signs, leading_eigenpairs
 from keras_sac.bases._moments import Moments, read_moments
 
-# Eigenvalues below this share of the largest are rounding of single-precision products.
+# Eigenvalues below this fraction of the largest are rounding errors of single precision.
 RESOLUTION = float(np.finfo(np.float32).eps)
-# Columns of the data that the small-sample case centres at once.
+# Columns of the data that are centered at once if there are few samples.
 _COLUMNS = 4096
 
 
 def pca(
-    data_or_moments: Any,
+    data: Any,
     rank: int | None = None,
     *,
     whiten: bool = False,
     batch_size: int = 8192,
     verbose: str | int = "auto",
 ) -> Basis:
-    """Return the principal components of the data: the leading eigenvectors of the covariance.
+    """Compute a basis of principal components, the leading eigenvectors of the covariance.
 
-    `Cov v = λ v`, `λ₁ >= λ₂ >= ...`; the columns are orthonormal, or `v / √λ` with `whiten`, so
+    `Cov v = λ v`, `λ₁ >= λ₂ >= ...`. The columns are orthonormal, or `v / √λ` with `whiten`, so
     that the projections of the data have variance 1. The largest entry in magnitude of a column is
     positive (the first of those within a thousandth of it), so signs do not depend on the machine.
 
-    An array with fewer samples than features is solved through the Gram matrix of its centred
-    samples, `(n, n)` instead of `(in_dim, in_dim)`; moments and iterables through the covariance.
-    Columns beyond the data's own directions (constant features, `rank >= n`) complete the basis
-    and have variance 0.
+    For an array with fewer samples than features, the Gram matrix of the centered samples is
+    solved, `(n, n)` instead of `(in_dim, in_dim)`; for moments and iterables, the covariance.
+    Columns for which the data have no variance (constant features, `rank >= n`) complete the basis.
 
     Args:
-        data_or_moments: `Moments`, or data as for `Moments.from_data`; labels in it are not used.
-            The last axis holds the features: flatten images first if a pixel is a feature.
-        rank: number of columns, `1 <= rank <= in_dim`; `None` takes as many as can have variance,
-            `min(in_dim, n - 1)`.
+        data: `Moments`, or data as for `Moments.from_data`; labels are not used. The last axis
+            holds the features: if pixels are the features, flatten images first.
+        rank: number of columns, between 1 and `in_dim`. Defaults to the most that can have
+            variance, `min(in_dim, n - 1)`.
         whiten: divide each column by its standard deviation.
-        batch_size: rows read at once from an array.
-        verbose: `0` is silent; `"auto"` and `1` show a progress bar on long passes.
+        batch_size: rows per batch, for arrays.
+        verbose: `"auto"`, 0, 1 or 2. 0 is silent; the others show a progress bar if the pass takes
+            longer than two seconds.
 
     Returns:
         A `Basis` of kind `"pca"` or `"pca_whitened"`; `spectrum` holds the eigenvalues.
 
     Raises:
         ValueError: if `rank` is out of range, the data are empty or not finite, there is only one
-            sample, or `whiten` is asked for directions without variance.
+            sample, or `whiten=True` and a direction has no variance.
 
     Examples:
         >>> import numpy as np
@@ -63,15 +63,15 @@ def pca(
     Reference:
         Jolliffe, 2002, "Principal Component Analysis".
     """
-    rows = _small_sample(data_or_moments)
+    rows = _small_sample(data)
     if rows is not None:
         rank = _checked_rank(rank, rows.shape[1], len(rows))
         values, vectors, mean, total = _through_gram(rows, rank)
         count = len(rows)
     else:
-        if rank is not None and not isinstance(data_or_moments, Moments):
-            check_rank(rank, known_width(data_or_moments, rank), "features")
-        moments = as_moments(data_or_moments, batch_size=batch_size, verbose=verbose)
+        if rank is not None and not isinstance(data, Moments):
+            check_rank(rank, known_width(data, rank), "the number of features")
+        moments = as_moments(data, batch_size=batch_size, verbose=verbose)
         rank = _checked_rank(rank, moments.in_dim, moments.count)
         values, vectors = leading_eigenpairs(moments.covariance, rank)
         mean, total, count = moments.mean, moments.total_variance, moments.count
@@ -81,10 +81,9 @@ def pca(
         usable = int(np.count_nonzero(values > RESOLUTION * values[0]))
         if usable < rank:
             raise ValueError(
-                f"Only {usable} of the {rank} directions asked for have a variance that is not "
-                "lost in rounding (constant or linearly dependent features): the others cannot be "
-                f"whitened. Use {f'rank <= {usable}' if usable else 'data that vary'}, or "
-                "whiten=False."
+                f"`whiten=True` needs variance along all {rank} columns. Received: data that vary "
+                f"along {usable} (some features are constant or linearly dependent). Use "
+                f"{f'rank <= {usable}' if usable else 'data that vary'}, or whiten=False."
             )
         vectors, variances = vectors / np.sqrt(values), np.ones(rank)
     return Basis(
@@ -99,42 +98,46 @@ def pca(
 
 
 def as_moments(
-    data_or_moments: Any,
+    data: Any,
     labels: Any = None,
     *,
     use_labels: bool = False,
     batch_size: int,
     verbose: str | int,
 ) -> Moments:
-    """Return the moments that were given, or those of the data that were given."""
-    if not isinstance(data_or_moments, Moments):
+    """Return `data` if it is `Moments`, else the moments of the data."""
+    if not isinstance(data, Moments):
         return read_moments(
-            data_or_moments, labels, use_labels=use_labels, batch_size=batch_size, verbose=verbose
+            data, labels, use_labels=use_labels, batch_size=batch_size, verbose=verbose
         )
     if labels is not None:
         raise ValueError(
-            "Labels cannot be added to Moments afterwards. Give them to "
+            "`labels` must be None if `data` is `Moments`. Pass the labels to "
             "`Moments.from_data(data, labels)`."
         )
-    return data_or_moments
+    return data
 
 
 def known_width(data: Any, default: int) -> int:
-    """Return the number of features where the data tell it before they are read."""
+    """Return the number of features if it is known before the data are read, else `default`."""
     if isinstance(data, tuple) and data:
         data = data[0]
     shape = getattr(data, "shape", None)
     try:
         return int(shape[-1]) if shape is not None and len(shape) > 1 else default
     except (TypeError, ValueError):
-        # Symbolic shapes, and dask's unknown ones.
+        # Symbolic shapes, and unknown sizes of dask arrays.
         return default
 
 
 def _checked_rank(rank: int | None, in_dim: int, count: int) -> int:
     if count < 2:
-        raise ValueError(f"A covariance needs at least two samples; received {count}.")
-    return min(in_dim, count - 1) if rank is None else check_rank(rank, in_dim, "features")
+        raise ValueError(f"A covariance needs at least two samples. Received: {count}")
+    return (
+        min(in_dim, count - 1)
+        if rank is None
+        else check_rank(rank, in_dim, "the number of features")
+    )
 
 
 def _small_sample(data: Any) -> np.ndarray | None:
@@ -144,7 +147,7 @@ def _small_sample(data: Any) -> np.ndarray | None:
     if not (is_array(data) or is_frame(data)) or is_lazy(data):
         return None
     if labels is not None and len(labels) != len(data):
-        # Refused with the others, where the data are read.
+        # Reading the data raises the error for this.
         return None
     shape = tuple(data.shape)
     if len(shape) < 2 or not 2 <= np.prod(shape[:-1]) < shape[-1]:
@@ -154,16 +157,16 @@ def _small_sample(data: Any) -> np.ndarray | None:
 
 def _through_gram(rows: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     n, in_dim = rows.shape
-    check_finite(rows, "the data")
+    check_finite(rows, "an array")
     mean = rows.mean(axis=0, dtype=np.float64)
     blocks = [slice(i, i + _COLUMNS) for i in range(0, in_dim, _COLUMNS)]
     gram = np.zeros((n, n))
     for block in blocks:
-        centred = rows[:, block] - mean[block]
-        gram += centred @ centred.T
+        centered = rows[:, block] - mean[block]
+        gram += centered @ centered.T
     total = float(np.trace(gram)) / (n - 1)
     values, left = leading_eigenpairs(gram, min(rank, n - 1))
-    # Centring leaves at most n - 1 directions; of those without variance no vector can be made.
+    # Centering leaves at most n - 1 directions; those without variance give no vector.
     values = values[values > n * np.finfo(np.float64).eps * max(values[0], 0.0)]
     vectors = np.empty((in_dim, len(values)))
     for block in blocks:

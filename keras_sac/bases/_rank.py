@@ -1,9 +1,10 @@
-"""How many components to keep."""
+"""`choose_rank`: choose the number of principal components to keep."""
 
 from typing import Any
 
 import numpy as np
 
+from keras_sac._arguments import one_of
 from keras_sac._model import to_numpy
 from keras_sac.bases._basis import Basis
 from keras_sac.bases._marchenko_pastur import hard_threshold
@@ -21,25 +22,25 @@ def choose_rank(
     n_samples: int | None = None,
     in_dim: int | None = None,
 ) -> int:
-    """Return how many principal components to keep, at least 1. Give exactly one criterion.
+    """Choose the number of principal components to keep, by exactly one criterion.
 
-    - `explained_variance=q`: the fewest with `Σ_{i<=k} λᵢ >= q Σ λᵢ`.
-    - `method="gavish-donoho"`: those with a singular value `√((n - 1) λᵢ)` above the optimal hard
-      threshold for white noise of unknown level, `ω(β) · median`, `β` the ratio of the sides of
-      the data matrix. All that is above is signal worth its noise, in mean squared error.
-    - `method="mle"`: the dimension with the largest Bayesian evidence under probabilistic PCA,
-      by Laplace's method. It needs `n_samples >= in_dim`.
+    - `explained_variance=q`: the smallest `k` with `Σ_{i<=k} λᵢ >= q Σ λᵢ`.
+    - `method="gavish-donoho"`: the components with a singular value `√((n - 1) λᵢ)` above the
+      hard threshold that is optimal (in mean squared error) for white noise of unknown level:
+      `ω(β) · median`, where `β` is the ratio of the sides of the data matrix.
+    - `method="mle"`: the dimension with the largest Bayesian evidence under probabilistic PCA, by
+      Laplace's method. Needs `n_samples >= in_dim`.
 
     Args:
         spectrum: all eigenvalues of the covariance, `(min(in_dim, n - 1),)` or more, descending;
             or `Moments`; or a PCA `Basis` (of full rank for the two methods).
-        explained_variance: share of the total variance, `0 < q <= 1`.
+        explained_variance: fraction of the total variance, `0 < q <= 1`.
         method: `"gavish-donoho"` or `"mle"`.
-        n_samples: samples behind the spectrum, for the two methods; known from moments or a basis.
-        in_dim: number of features; the length of `spectrum` if it is not given.
+        n_samples: number of samples behind an array of eigenvalues, for the two methods.
+        in_dim: number of features. Defaults to the length of `spectrum`.
 
     Returns:
-        The rank, `1 <= rank <= len(spectrum)`.
+        The rank, between 1 and `len(spectrum)`.
 
     Raises:
         ValueError: if not exactly one criterion is given, a value is out of range, the spectrum is
@@ -55,17 +56,18 @@ def choose_rank(
     """
     if (explained_variance is None) == (method is None):
         raise ValueError(
-            "Give exactly one of `explained_variance` and `method`; received "
-            f"explained_variance={explained_variance!r}, method={method!r}."
+            "Pass exactly one of `explained_variance` and `method`. Received: "
+            f"explained_variance={explained_variance!r}, method={method!r}"
         )
-    if method is not None and method not in _METHODS:
-        raise ValueError(f"`method` must be one of {_METHODS}; received {method!r}.")
+    if method is not None:
+        one_of("method", method, _METHODS)
     total: float | None = None
     if isinstance(spectrum, Basis):
         if spectrum.kind not in ("pca", "pca_whitened") or spectrum.spectrum is None:
             raise ValueError(
-                f"The spectrum of a basis of kind {spectrum.kind!r} holds no variances to choose "
-                "by. Pass a basis of `pca`, moments, or an array of eigenvalues."
+                "`spectrum` must hold variances. Received: a basis of kind "
+                f"{spectrum.kind!r}. Pass a basis from `bases.pca`, `Moments`, or an array of "
+                "eigenvalues."
             )
         total = spectrum.total_variance
         n_samples = spectrum.n_samples if n_samples is None else n_samples
@@ -86,55 +88,61 @@ def choose_rank(
 def _checked(values: np.ndarray) -> np.ndarray:
     if values.ndim != 1 or len(values) == 0 or values.dtype.kind not in "iuf":
         raise ValueError(
-            "`spectrum` must be a non-empty 1-D array of eigenvalues; received shape "
-            f"{values.shape}, {values.dtype}."
+            "`spectrum` must be a non-empty 1-D array of eigenvalues. Received: an array of shape "
+            f"{values.shape}, {values.dtype}"
         )
     values = values.astype(np.float64)
     if not np.all(np.isfinite(values)) or np.any(values < 0) or np.any(np.diff(values) > 0):
         raise ValueError(
             "`spectrum` must be finite, not negative, and descending. Sort it with "
-            "`np.sort(values)[::-1]`, clip what rounding made negative: `np.maximum(values, 0)`."
+            "`np.sort(values)[::-1]`; clip negative rounding errors with `np.maximum(values, 0)`."
         )
     if values[0] == 0:
-        raise ValueError("`spectrum` is zero throughout: the data are constant.")
+        raise ValueError("`spectrum` must have a positive entry. Received: zeros, of constant data")
     return values
 
 
-def _by_variance(values: np.ndarray, share: float, total: float | None) -> int:
-    if isinstance(share, bool | str) or not 0 < share <= 1:
-        raise ValueError(f"`explained_variance` must be above 0 and at most 1; received {share!r}.")
+def _by_variance(values: np.ndarray, fraction: float, total: float | None) -> int:
+    if isinstance(fraction, bool | str) or not 0 < fraction <= 1:
+        raise ValueError(
+            "`explained_variance` must be above 0 and at most 1. Received: explained_variance="
+            f"{fraction!r}"
+        )
     kept = np.cumsum(values)
     total = float(kept[-1]) if total is None else total
-    # What rounding of the sum takes away must not ask for one more component.
-    enough = kept >= share * total * (1 - 1e-9)
+    # Rounding of the sum must not add one more component.
+    enough = kept >= fraction * total * (1 - 1e-9)
     if not enough[-1]:
         raise ValueError(
-            f"The {len(values)} components of the basis keep {kept[-1] / total:.4f} of the "
-            f"variance, less than the {share} asked for. Compute a basis of higher rank, or pass "
-            "moments."
+            f"`explained_variance` must be at most {kept[-1] / total:.4f}, the fraction that the "
+            f"{len(values)} components of the basis keep. Received: explained_variance={fraction}. "
+            "Compute a basis of higher rank, or pass `Moments`."
         )
     return int(np.argmax(enough)) + 1
 
 
 def _by_method(values: np.ndarray, method: str, n_samples: int | None, in_dim: int) -> int:
     if n_samples is None or n_samples < 2:
-        raise ValueError(f"method={method!r} needs `n_samples`, at least 2; received {n_samples}.")
+        raise ValueError(
+            f"`n_samples` must be an integer >= 2 for method={method!r}. Received: n_samples="
+            f"{n_samples}"
+        )
     directions = min(in_dim, n_samples - 1)
     if len(values) < directions:
         raise ValueError(
-            f"method={method!r} needs all {directions} eigenvalues of {n_samples} samples of "
-            f"{in_dim} features; received {len(values)}. Compute the basis with rank=None, or pass "
-            "moments."
+            f"`spectrum` must hold all {directions} eigenvalues of {n_samples} samples of {in_dim} "
+            f"features for method={method!r}. Received: {len(values)}. Compute the basis with "
+            "rank=None, or pass `Moments`."
         )
     if method == "mle":
         if n_samples < in_dim:
             raise ValueError(
-                f"method='mle' needs at least as many samples as features; received {n_samples} "
+                f"method='mle' needs at least as many samples as features. Received: {n_samples} "
                 f"samples of {in_dim} features. Use method='gavish-donoho' or explained_variance."
             )
         return int(np.argmax(log_evidence(values[:in_dim], n_samples))) + 1
     singular = np.sqrt(values[:directions] * (n_samples - 1))
-    # Centring takes one degree of freedom from the samples.
+    # Centering takes one degree of freedom from the samples.
     sides = sorted((in_dim, n_samples - 1))
     threshold = hard_threshold(sides[0] / sides[1]) * np.median(singular)
     return max(1, int(np.count_nonzero(singular > threshold)))

@@ -1,4 +1,4 @@
-"""What is known of the data along a basis that was not made from them."""
+"""`with_statistics`: add statistics of data to a basis that was made without data."""
 
 import dataclasses
 
@@ -9,14 +9,14 @@ from keras_sac.bases._moments import Moments
 
 
 def with_statistics(basis: Basis, moments: Moments) -> Basis:
-    """Return the same basis with the statistics of the data along its columns.
+    """Return a basis with the statistics of data along its columns.
 
-    `variances = diag(Bᵀ Cov B)`, with mean, total variance and number of samples. A SAC layer draws
-    its learner with the scale that they give; bases made from data have them from the start.
+    `variances = diag(Bᵀ Cov B)`, mean, total variance and number of samples. They set the scale
+    with which a SAC layer draws its learner. Bases computed from data have them already.
 
     Args:
-        basis: any basis, such as `random_orthogonal` or `dct` make.
-        moments: moments of the data, of the same width.
+        basis: any basis, for example from `random_orthogonal` or `dct`.
+        moments: moments of data of the same width.
 
     Returns:
         A new `Basis` with the same matrix, kind and spectrum.
@@ -33,8 +33,8 @@ def with_statistics(basis: Basis, moments: Moments) -> Basis:
     """
     if moments.in_dim != basis.in_dim:
         raise ValueError(
-            f"The basis is for inputs of width {basis.in_dim}; the moments are of data of width "
-            f"{moments.in_dim}. Take both from the same data."
+            f"`moments` must be of data of width {basis.in_dim}, as the basis. Received: moments "
+            f"of width {moments.in_dim}"
         )
     matrix = basis.matrix.astype(np.float64)
     return dataclasses.replace(

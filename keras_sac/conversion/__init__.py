@@ -1,4 +1,4 @@
-"""From SAC models to stock Keras models."""
+"""Convert SAC models to stock Keras models."""
 
 from keras_sac.conversion._merge_sac import merge_sac
 

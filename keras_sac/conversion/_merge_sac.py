@@ -1,4 +1,4 @@
-"""`merge_sac`: a model of stock layers with the outputs of a SAC model."""
+"""`merge_sac`: replace the SAC layers of a model by stock Keras layers."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_sac._arguments import one_of
 from keras_sac._model import check_graph, copied, reachable_layers
 from keras_sac._table import table
 from keras_sac.layers import SubspaceLayer, sac_layers
@@ -13,30 +14,30 @@ from keras_sac.layers import SubspaceLayer, sac_layers
 if TYPE_CHECKING:
     import pandas as pd
 
-_WHEN = ("always", "cheaper", "never")
+_MERGE = ("always", "cheaper", "never")
 
 
-def merge_sac(model: keras.Model, *, when: str = "always") -> "tuple[keras.Model, pd.DataFrame]":
-    """Return a model of stock Keras layers with the outputs of a SAC model, and what was chosen.
+def merge_sac(model: keras.Model, *, merge: str = "always") -> "tuple[keras.Model, pd.DataFrame]":
+    """Replace SAC layers by stock Keras layers with the same outputs; return a new model.
 
-    Merged, a layer is one with `kernel = basis @ learner`, which takes `in_dim units`
-    multiplications at each position; otherwise two, with basis and learner, which take
-    `rank (in_dim + units)`. Zeros of a learner are zeros of the second, and none of the kernel.
+    A merged layer becomes one stock layer with `kernel = basis @ learner`, which takes
+    `in_dim units` multiplications per position. Any other becomes two, with basis and learner,
+    which take `rank (in_dim + units)`; these two keep the zeros of a pruned learner.
 
     Args:
-        model: built Functional or Sequential model, nested ones too; SAC layers inside of
-            composite layers are left as they are. It is not changed.
-        when: which layers to merge: `"always"` all, `"never"` none, `"cheaper"` where the kernel
-            takes fewer multiplications, and fewer that are not by zero.
+        model: built Functional or Sequential model, which may contain nested models. It is not
+            changed. SAC layers inside composite layers are copied as they are.
+        merge: which layers to merge: `"always"`, `"never"`, or `"cheaper"`, if the kernel takes
+            fewer multiplications and has fewer non-zeros than basis and learner.
 
     Returns:
-        The new model, not compiled, with copies of all weights, and a table with one row for each
-        SAC layer: `layer`, `type`, `rank`, `factored_macs` and `merged_macs` (a position, those by
-        zero included), `factored_nonzeros`, `merged_nonzeros`, `merged` and `reason`.
+        `(model, report)`: the new model, not compiled, with copies of all weights, and a DataFrame
+        with one row per SAC layer: `layer`, `type`, `rank`, `factored_macs` and `merged_macs` (per
+        position, zeros included), `factored_nonzeros`, `merged_nonzeros`, `merged` and `reason`.
 
     Raises:
-        ValueError: if the model is not built or no Functional or Sequential one, or a SAC layer has
-            no basis yet.
+        ValueError: if the model is not built, not Functional or Sequential, or a SAC layer has no
+            basis yet.
 
     Examples:
         >>> import keras
@@ -48,9 +49,8 @@ def merge_sac(model: keras.Model, *, when: str = "always") -> "tuple[keras.Model
         >>> int(report["factored_macs"][0]), int(report["merged_macs"][0])
         (72, 32)
     """
-    if when not in _WHEN:
-        raise ValueError(f"`when` must be one of {_WHEN}. Received: when={when!r}")
-    otherwise = "Put `layer.to_dense()` in the layer's place where the model is made."
+    one_of("merge", merge, _MERGE)
+    otherwise = "Use `layer.to_dense()` instead of the layer where the model is made."
     check_graph(model, "merge_sac", otherwise)
     reachable = {id(layer) for layer in reachable_layers(model)}
     stock: dict[int, keras.layers.Layer] = {}
@@ -58,7 +58,7 @@ def merge_sac(model: keras.Model, *, when: str = "always") -> "tuple[keras.Model
     for layer in sac_layers(model):
         merged = layer.to_dense()
         row = _costs(layer, merged)
-        reason = _why_not(row, when, id(layer) in reachable)
+        reason = _why_not(row, merge, id(layer) in reachable)
         rows.append({**row, "merged": not reason, "reason": reason})
         if id(layer) in reachable:
             stock[id(layer)] = layer.to_factors() if reason else merged
@@ -86,11 +86,11 @@ def _costs(layer: SubspaceLayer, merged: keras.layers.Layer) -> dict[str, Any]:
     }
 
 
-def _why_not(row: dict[str, Any], when: str, reachable: bool) -> str:
+def _why_not(row: dict[str, Any], merge: str, reachable: bool) -> str:
     if not reachable:
         return "inside a composite layer, left as it is"
-    if when != "cheaper":
-        return "" if when == "always" else "as asked"
+    if merge != "cheaper":
+        return "" if merge == "always" else "merge='never'"
     if row["merged_macs"] >= row["factored_macs"]:
         return "two thin products are cheaper"
     if row["merged_nonzeros"] >= row["factored_nonzeros"]:

@@ -5,9 +5,12 @@ from keras_sac.deployment._conversion_task import custom_objects as custom_objec
 from keras_sac.deployment._export import export
 from keras_sac.deployment._exported import Exported, ExportError
 from keras_sac.deployment._formats import FORMATS as FORMATS
+from keras_sac.deployment._formats import Format, register_format
 
 __all__ = [
     "ExportError",
     "Exported",
+    "Format",
     "export",
+    "register_format",
 ]

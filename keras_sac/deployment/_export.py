@@ -111,7 +111,7 @@ def _plain(model: keras.Model, merge: str) -> "tuple[keras.Model, pd.DataFrame |
     """Return the model with stock layers in place of SAC layers, and the report of `merge_sac`."""
     if merge != "always" and not is_graph(model):
         return model, None
-    plain, report = merge_sac(model, when=merge)
+    plain, report = merge_sac(model, merge=merge)
     left = report[~report["merged"]]
     if merge == "always" and len(left):
         raise ValueError(

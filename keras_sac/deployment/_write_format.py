@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import keras
 
-from keras_sac._model import all_layers, noise
-from keras_sac._run import ChildError, accelerator_name, engines, run
+from keras_sac._model import all_layers
+from keras_sac._run import ChildError, accelerator_name, run
 from keras_sac.deployment._exported import ExportError
 from keras_sac.deployment._formats import FORMATS
 
@@ -47,24 +47,17 @@ def write_on(
 
 
 def write(model: keras.Model, path: str, format: str) -> None:
-    """Write a model on the active backend with `keras.Model.export` and an open batch size.
+    """Write a model on the active backend, with an open batch size.
 
     Args:
         model: built model of stock layers, without pruning optimizer.
         path: new file or folder.
         format: one of `FORMATS` that the active backend writes.
     """
-    form = FORMATS[format]
-    if format == "openvino":
-        engines.without_telemetry()
     with _quiet():
-        if format == "onnx":
-            # For ONNX, Keras needs a model that was called outside of a compiled function.
-            model(noise(model, 1, unknown=32))
-        # Keras' type stubs allow only "auto" for `verbose`.
-        model.export(path, format=format, verbose=False, **form.options(model))
+        FORMATS[format].write(model, path)
     if not os.path.exists(path):
-        raise RuntimeError(f"Keras wrote no file for the format {format!r}.")
+        raise RuntimeError(f"No file was written for the format {format!r}.")
 
 
 def _write_elsewhere(

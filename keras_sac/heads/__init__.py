@@ -1,8 +1,9 @@
-"""Sparse heads: probabilities that are exactly 0 for most classes, and their losses."""
+"""Sparse output layers and attention: sparsemax, entmax 1.5, and the losses that train them."""
 
 from keras_sac.heads._fenchel_young import Entmax15Loss, SparsemaxLoss
 from keras_sac.heads._head_layers import Entmax15, Sparsemax
-from keras_sac.heads._keras_sparsemax import keras_sparsemax_is_wrong
+from keras_sac.heads._keras_activations import keras_sparsemax_is_wrong
+from keras_sac.heads._loss_check import check_loss
 from keras_sac.heads._sparse_functions import entmax15, sparsemax
 from keras_sac.heads._swap_head import swap_head
 
@@ -11,6 +12,7 @@ __all__ = [
     "Entmax15Loss",
     "Sparsemax",
     "SparsemaxLoss",
+    "check_loss",
     "entmax15",
     "keras_sparsemax_is_wrong",
     "sparsemax",

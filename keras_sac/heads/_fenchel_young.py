@@ -1,4 +1,4 @@
-"""`SparsemaxLoss` and `Entmax15Loss`: the losses that train the logits of a sparse head."""
+"""`SparsemaxLoss` and `Entmax15Loss`: Fenchel-Young losses for the logits of a sparse head."""
 
 from typing import Any
 
@@ -11,22 +11,22 @@ from keras_sac.heads._target_distribution import as_distribution
 
 
 def fenchel_young(y: Any, logits: Any, power: int, axis: int) -> Any:
-    """Return the Fenchel-Young loss of a sparse head, for each row.
+    """Return the Fenchel-Young loss of a sparse head for each row.
 
     `L(x; y) = Omega*(x) + Omega(y) - <x, y> = B(y, p) + q sum_i y_i max(tau - z_i, 0)`
 
     `B` is the Bregman divergence of `Omega`: `1/2 ||y - p||^2` for `q = 1`, and for `q = 2`
-    `2/3 sum_i (a_i - b_i)^2 (2 a_i + b_i)` with `a = sqrt(y)`, `b = sqrt(p)`. Written so, the loss
-    is a sum of terms that are not negative, and 0 where all of them are. Its gradient is `p - y`.
+    `2/3 sum_i (a_i - b_i)^2 (2 a_i + b_i)` with `a = sqrt(y)`, `b = sqrt(p)`. In this form the
+    loss is a sum of non-negative terms. Its gradient is `p - y`.
 
     Args:
-        y: distribution along `axis`, of the shape of `logits`; not differentiated.
+        y: distribution along `axis`, of the shape of `logits`; treated as a constant.
         logits: float tensor.
         power: `q`: 1 for sparsemax, 2 for entmax 1.5.
-        axis: of the classes, not negative.
+        axis: the axis of the classes, not negative.
 
     Returns:
-        Of the shape of `logits` without `axis`.
+        Tensor of the shape of `logits` without `axis`.
     """
     logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32"))
     fixed = ops.stop_gradient(logits)
@@ -37,28 +37,28 @@ def fenchel_young(y: Any, logits: Any, power: int, axis: int) -> Any:
     else:
         a, b = ops.sqrt(y), ops.sqrt(p)
         divergence = (2.0 / 3.0) * ops.square(a - b) * (2.0 * a + b)
-    # Where y is 0, z may be -inf.
+    # Where y is 0, z may be -inf, and the product NaN.
     beyond = ops.where(y > 0, power * ops.relu(tau - z) * y, 0.0)
     value = ops.sum(divergence + beyond, axis=axis)
     slope = p - y
-    # Linear in the logits with the slope p - y, and of the right value: in this order the sum of a
-    # number and what is missing to `value` is never below 0. At -inf the slope is 0, or the loss is
-    # infinite.
+    # A function that is linear in the logits, with the slope p - y and the value `value`. In this
+    # order rounding cannot make the loss negative. At a logit of -inf the slope is 0, or the loss
+    # is infinite.
     anchored = logits - ops.max(fixed, axis=axis, keepdims=True)
     line = ops.sum(ops.where(ops.equal(slope, 0), 0.0, slope * anchored), axis=axis)
     return ops.where(ops.isfinite(value), line + ops.stop_gradient(value - line), value)
 
 
 class SparseHeadLoss(keras.losses.Loss):
-    """What the losses of the sparse heads have in common; a subclass says which power.
+    """Base class of the losses of the sparse heads. A subclass sets the power of the projection.
 
     Args:
-        from_logits: must be `True`: the logits cannot be told from sparse probabilities.
+        from_logits: must be `True`: logits cannot be recovered from sparse probabilities.
         axis: integer, the axis of the classes.
-        label_smoothing: in [0, 1].
-        reduction: as in any Keras loss.
-        name: of the loss.
-        dtype: as in any Keras loss.
+        label_smoothing: number in [0, 1].
+        reduction: as for any Keras loss.
+        name: name of the loss.
+        dtype: as for any Keras loss.
     """
 
     power = 1
@@ -75,22 +75,23 @@ class SparseHeadLoss(keras.losses.Loss):
         kind = type(self).__name__
         if not from_logits:
             raise ValueError(
-                f"`{kind}` needs logits, which sparse probabilities do not tell. Received: "
-                f"from_logits={from_logits!r}. Leave the head out while the model is trained: "
+                f"`{kind}` expects logits; they cannot be recovered from sparse probabilities. "
+                f"Received: from_logits={from_logits!r}. Train the model without its head: "
                 "`keras_sac.swap_head(model, 'linear')`."
             )
         smoothing = label_smoothing
         if isinstance(smoothing, bool) or not 0.0 <= smoothing <= 1.0:
             raise ValueError(
-                f"`label_smoothing` must be in [0, 1]. Received: label_smoothing={smoothing!r}"
+                "`label_smoothing` must be a number in [0, 1]. Received: "
+                f"label_smoothing={smoothing!r}"
             )
         super().__init__(name=name, reduction=reduction, dtype=_wide(dtype))
         self.axis = integer_axis(kind, axis)
         self.label_smoothing = float(smoothing)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Return the loss, reduced."""
-        # Keras makes floats of whatever comes, before `call`.
+        """Return the reduced loss."""
+        # Checked here, because Keras casts integers to floats before `call`.
         as_logits(type(self).__name__, y_pred, self.axis)
         return super().__call__(y_true, y_pred, sample_weight)
 
@@ -107,7 +108,7 @@ class SparseHeadLoss(keras.losses.Loss):
 
 
 def _wide(dtype: Any) -> Any:
-    # Keras makes class numbers of this dtype, and float16 has no 2049, bfloat16 no 257.
+    # Keras casts the class numbers to this dtype, and float16 has no 2049, bfloat16 no 257.
     if dtype is None or isinstance(dtype, str):
         return keras.backend.result_type(dtype or keras.config.floatx(), "float32")
     return dtype
@@ -115,34 +116,35 @@ def _wide(dtype: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class SparsemaxLoss(SparseHeadLoss):
-    """The loss that trains the logits of a sparsemax head.
+    """Fenchel-Young loss that trains the logits of a sparsemax head.
 
-    `L(x; y) = 1/2 ||y - p||^2 + sum_i y_i max(tau - x_i, 0)`, `p = sparsemax(x)`, `tau` its
-    threshold: the Fenchel-Young loss of sparsemax, which for one-hot `y` is that of the paper
+    `L(x; y) = 1/2 ||y - p||^2 + sum_i y_i max(tau - x_i, 0)`, with `p = sparsemax(x)` and `tau` its
+    threshold. For one-hot `y` it is the sparsemax loss of the paper.
 
-    It is convex in the logits, at least 0, and 0 just where `p = y`: where the logit of the right
-    class is at least 1 above the others. Its gradient is `p - y`.
+    The loss is convex in the logits and non-negative. It is 0 exactly where `p = y`: where the
+    logit of the right class is at least 1 above the others. Its gradient is `p - y`.
 
     Args:
-        from_logits: must be `True`; the model ends in logits while it is trained.
-        axis: integer, the axis of the classes.
-        label_smoothing: in [0, 1]; `y <- (1 - s) y + s / classes`. With it the loss of a row with
-            a logit of `-inf` is infinite.
+        from_logits: must be `True`: the model returns logits while it is trained.
+        axis: integer, the axis of the classes. Defaults to the last.
+        label_smoothing: number in [0, 1]; `y <- (1 - s) y + s / classes`. If it is above 0, the
+            loss of a row with a logit of `-inf` is infinite.
         reduction: `"sum_over_batch_size"`, `"mean"`, `"mean_with_sample_weight"`, `"sum"` or
             `None`.
-        name: of the loss.
-        dtype: of the computation; by default `keras.config.floatx()`; float32 for half precision.
+        name: name of the loss.
+        dtype: dtype of the computation. Defaults to `keras.config.floatx()`; half precision is
+            computed in float32.
 
     Call arguments:
         y_true: class numbers of the shape of `y_pred` without `axis` (or with 1 along it), or
             distributions of the shape of `y_pred`.
         y_pred: logits.
-        sample_weight: as in any Keras loss.
+        sample_weight: as for any Keras loss.
 
     Raises:
         ValueError: if `from_logits` is false, `label_smoothing` or `axis` is out of range, the
-            logits are integers, shapes do not match, or a class number is out of range (NaN
-            instead where the step is compiled).
+            logits are integers, shapes do not match, or a class number is out of range. (A compiled
+            step cannot raise for class numbers: the loss is NaN.)
 
     Examples:
         >>> import keras, numpy as np
@@ -161,35 +163,35 @@ class SparsemaxLoss(SparseHeadLoss):
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class Entmax15Loss(SparseHeadLoss):
-    """The loss that trains the logits of an entmax 1.5 head.
+    """Fenchel-Young loss that trains the logits of an entmax 1.5 head.
 
-    `L(x; y) = 4/3 (sum y_i^1.5 - sum p_i^1.5) + <p - y, x>`, `p = entmax15(x)`: the Fenchel-Young
-    loss of entmax 1.5
+    `L(x; y) = 4/3 (sum y_i^1.5 - sum p_i^1.5) + <p - y, x>`, with `p = entmax15(x)`
 
-    It is convex in the logits, at least 0, and 0 just where `p = y`: for a one-hot `y` where the
-    logit of the right class is at least 2 above the others. Its gradient is `p - y`, and has no
-    derivative of its own (it counts as 0 there).
+    The loss is convex in the logits and non-negative. It is 0 exactly where `p = y`: for one-hot
+    `y`, where the logit of the right class is at least 2 above the others. Its gradient is `p - y`;
+    second derivatives are not available (automatic differentiation returns 0).
 
     Args:
-        from_logits: must be `True`; the model ends in logits while it is trained.
-        axis: integer, the axis of the classes.
-        label_smoothing: in [0, 1]; `y <- (1 - s) y + s / classes`. With it the loss of a row with
-            a logit of `-inf` is infinite.
+        from_logits: must be `True`: the model returns logits while it is trained.
+        axis: integer, the axis of the classes. Defaults to the last.
+        label_smoothing: number in [0, 1]; `y <- (1 - s) y + s / classes`. If it is above 0, the
+            loss of a row with a logit of `-inf` is infinite.
         reduction: `"sum_over_batch_size"`, `"mean"`, `"mean_with_sample_weight"`, `"sum"` or
             `None`.
-        name: of the loss.
-        dtype: of the computation; by default `keras.config.floatx()`; float32 for half precision.
+        name: name of the loss.
+        dtype: dtype of the computation. Defaults to `keras.config.floatx()`; half precision is
+            computed in float32.
 
     Call arguments:
         y_true: class numbers of the shape of `y_pred` without `axis` (or with 1 along it), or
             distributions of the shape of `y_pred`.
         y_pred: logits.
-        sample_weight: as in any Keras loss.
+        sample_weight: as for any Keras loss.
 
     Raises:
         ValueError: if `from_logits` is false, `label_smoothing` or `axis` is out of range, the
-            logits are integers, shapes do not match, or a class number is out of range (NaN
-            instead where the step is compiled).
+            logits are integers, shapes do not match, or a class number is out of range. (A compiled
+            step cannot raise for class numbers: the loss is NaN.)
 
     Examples:
         >>> import keras, numpy as np

@@ -1,4 +1,4 @@
-"""`Sparsemax` and `Entmax15`: heads with probabilities that are exactly 0 for most classes."""
+"""`Sparsemax` and `Entmax15`: layers that make probabilities, most of them exactly 0."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from keras_sac.heads._simplex_projection import probabilities
 
 
 class SparseHead(keras.layers.Layer):
-    """What the sparse heads have in common; a subclass says which power the projection has.
+    """Base class of the sparse heads. A subclass sets the power of the projection.
 
     Args:
         axis: integer, the axis of the classes.
-        **kwargs: `name`, `dtype`, as for any Keras layer.
+        **kwargs: `name`, `dtype` and the like, as for any Keras layer.
     """
 
-    # `q` of the projection, and the name of the loss that trains it.
+    # `q` of the projection, and the name of the loss that trains the logits.
     power = 1
     loss_name = "SparsemaxLoss"
 
@@ -33,13 +33,13 @@ class SparseHead(keras.layers.Layer):
         Args:
             inputs: logits.
             mask: boolean, broadcastable to the logits, or of their shape without the last axis (as
-                an `Embedding` makes it): what is False gets probability 0. A row that is masked
-                altogether is 0 altogether, as with `keras.layers.Softmax`.
+                an `Embedding` makes it): False gives probability 0. All probabilities of a row that
+                is masked entirely are 0.
         """
         logits, axis = as_logits(type(self).__name__, inputs, self.axis)
         if mask is not None:
             mask = _as_mask(type(self).__name__, mask, inputs)
-            # Not -inf: a row that is masked altogether would be NaN. Not in half precision either.
+            # Not -inf, or a row that is masked entirely would be NaN; and float16 has no 1e30.
             wide = keras.backend.result_type(logits.dtype, "float32")
             logits = ops.where(mask, ops.cast(logits, wide), ops.cast(-1e30, wide))
         p = probabilities(logits, self.power, axis)
@@ -48,7 +48,7 @@ class SparseHead(keras.layers.Layer):
         return ops.cast(p, inputs.dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Return the shape of the inputs."""
+        """Return the shape of the outputs, which is that of the inputs."""
         checked_axis(type(self).__name__, self.axis, len(input_shape))
         return input_shape
 
@@ -63,13 +63,13 @@ def _as_mask(name: str, mask: Any, logits: Any) -> Any:
         mask = mask > 0.5
     shape, wanted = tuple(mask.shape), tuple(logits.shape)
     if len(shape) == len(wanted) - 1 and _agree(shape, wanted[:-1], ones=False):
-        # Of steps: what comes from an `Embedding`.
+        # A mask of time steps, as an `Embedding` makes it.
         return ops.expand_dims(mask, -1)
     if len(shape) <= len(wanted) and _agree(shape[::-1], wanted[::-1][: len(shape)], ones=True):
         return mask
     raise ValueError(
-        f"The mask of `{name}` must be broadcastable to the logits, or have their shape without "
-        f"the last axis. Received: mask.shape={shape}, logits.shape={wanted}"
+        f"`mask` of `{name}` must be broadcastable to the logits, or have their shape without the "
+        f"last axis. Received: mask.shape={shape}, logits.shape={wanted}"
     )
 
 
@@ -86,26 +86,26 @@ class Sparsemax(SparseHead):
 
     `p = argmin_{p in simplex} ||p - x||^2`
 
-    Train the logits with `SparsemaxLoss`, and put this on the trained model (`swap_head`). To train
-    a model that ends in it by cross-entropy raises an error: the loss is infinite where a
-    probability is 0. As a layer in the middle, for attention, it trains as any layer.
+    For a classifier, train the logits with `SparsemaxLoss` and add this layer to the trained model
+    with `swap_head`. Never train it by cross-entropy, which is infinite where a probability is 0:
+    `keras_sac.heads.check_loss(model)` raises an error for such a model. Inside a model, as for
+    attention, the layer trains with any loss.
 
     Args:
         axis: integer, the axis of the classes.
-        **kwargs: `name`, `dtype`, as for any Keras layer.
+        **kwargs: `name`, `dtype` and the like, as for any Keras layer.
 
     Input shape: any with at least one axis; floating point.
-    Output shape: the same; a probability distribution along `axis`, computed in float32 for half
-    precision.
+    Output shape: the same; a probability distribution along `axis`, computed in float32 for
+    half-precision inputs.
 
     Call arguments:
         inputs: the logits; `-inf` gets probability 0.
-        mask: boolean, broadcastable to the logits or of their shape without the last axis; what is
-            False gets probability 0.
+        mask: boolean, broadcastable to the logits or of their shape without the last axis; False
+            gives probability 0.
 
     Raises:
-        ValueError: if `axis` is no integer or out of range, the logits are integers, or a model is
-            trained by cross-entropy on it.
+        ValueError: if `axis` is not an integer or out of range, or the logits are integers.
 
     Examples:
         >>> import keras, numpy as np
@@ -120,28 +120,30 @@ class Sparsemax(SparseHead):
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class Entmax15(SparseHead):
-    """Entmax 1.5 as a layer: between softmax and sparsemax.
+    """Entmax 1.5 as a layer: probabilities between those of softmax and sparsemax.
 
     `p_i = max(x_i / 2 - tau, 0)^2`,  `sum_i p_i = 1`
 
-    Train the logits with `Entmax15Loss`; otherwise as `Sparsemax`.
+    For a classifier, train the logits with `Entmax15Loss` and add this layer to the trained model
+    with `swap_head`. Never train it by cross-entropy, which is infinite where a probability is 0:
+    `keras_sac.heads.check_loss(model)` raises an error for such a model. Inside a model, as for
+    attention, the layer trains with any loss.
 
     Args:
         axis: integer, the axis of the classes.
-        **kwargs: `name`, `dtype`, as for any Keras layer.
+        **kwargs: `name`, `dtype` and the like, as for any Keras layer.
 
     Input shape: any with at least one axis; floating point.
-    Output shape: the same; a probability distribution along `axis`, computed in float32 for half
-    precision.
+    Output shape: the same; a probability distribution along `axis`, computed in float32 for
+    half-precision inputs.
 
     Call arguments:
         inputs: the logits; `-inf` gets probability 0.
-        mask: boolean, broadcastable to the logits or of their shape without the last axis; what is
-            False gets probability 0.
+        mask: boolean, broadcastable to the logits or of their shape without the last axis; False
+            gives probability 0.
 
     Raises:
-        ValueError: if `axis` is no integer or out of range, the logits are integers, or a model is
-            trained by cross-entropy on it.
+        ValueError: if `axis` is not an integer or out of range, or the logits are integers.
 
     Examples:
         >>> import keras, numpy as np

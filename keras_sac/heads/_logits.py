@@ -1,4 +1,4 @@
-"""Logits and axes that users give: checked in one way, with one kind of message."""
+"""Check the logits and the axis that users pass."""
 
 import operator
 from typing import Any
@@ -11,34 +11,35 @@ def as_logits(name: str, x: Any, axis: int) -> tuple[Any, int]:
     """Return `x` as a float tensor, and `axis` counted from its first axis.
 
     Args:
-        name: of the function that was called, for the message.
-        x: array or tensor of at least one axis.
-        axis: the axis of the classes, negative from the end.
+        name: of the function or class that was called, for the error message.
+        x: array or tensor with at least one axis.
+        axis: the axis of the classes; negative values count from the end.
 
     Raises:
-        ValueError: if `x` is not of a float dtype, has no such axis, or none along it.
+        ValueError: if the dtype of `x` is not floating point, if `axis` is out of range, or if
+            there are no classes along it.
     """
     x = ops.convert_to_tensor(x)
     return x, check_logits(name, x, axis)
 
 
 def check_logits(name: str, x: Any, axis: int) -> int:
-    """Return `axis` counted from the first axis of `x`, a tensor, symbolic or not.
+    """Return `axis` counted from the first axis of `x`, a tensor or a `KerasTensor`.
 
     Raises:
-        ValueError: as `as_logits`.
+        ValueError: as in `as_logits`.
     """
     dtype = keras.backend.standardize_dtype(x.dtype)
     if "float" not in dtype:
         raise ValueError(
-            f"`{name}` needs floating-point logits. Received: dtype={dtype}. Convert them first: "
+            f"`{name}` expects floating-point logits. Received: dtype={dtype}. Convert them first: "
             "`keras.ops.cast(x, 'float32')`."
         )
     axis = checked_axis(name, axis, len(x.shape))
     if x.shape[axis] == 0:
         raise ValueError(
-            f"`{name}` needs at least one class. Received: shape={tuple(x.shape)} with nothing "
-            f"along axis {axis}."
+            f"`{name}` expects at least one class along the axis {axis}. Received: "
+            f"shape={tuple(x.shape)}"
         )
     return axis
 
@@ -47,24 +48,24 @@ def checked_axis(name: str, axis: Any, rank: int) -> int:
     """Return `axis` counted from the first of `rank` axes.
 
     Raises:
-        ValueError: if it is no integer in `[-rank, rank)`.
+        ValueError: if `axis` is not an integer in `[-rank, rank)`.
     """
     axis = integer_axis(name, axis)
     if not -rank <= axis < rank:
         raise ValueError(
-            f"`axis` of `{name}` must be in [{-rank}, {rank}) for logits of {rank} axes. "
+            f"`axis` of `{name}` must be in [{-rank}, {rank}) for logits with {rank} axes. "
             f"Received: axis={axis}"
             if rank
-            else f"`{name}` needs logits of at least one axis. Received a scalar."
+            else f"`{name}` expects logits with at least one axis. Received: a scalar"
         )
     return axis % rank
 
 
 def integer_axis(name: str, axis: Any) -> int:
-    """Return `axis` if it is an integer.
+    """Return `axis` as an integer.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if `axis` is not an integer.
     """
     if not isinstance(axis, bool):
         try:

@@ -1,13 +1,10 @@
-"""Cross-entropy on sparse probabilities: infinite where they are 0, so it is refused."""
+"""`check_loss`: find sparse heads that are trained by cross-entropy."""
 
-import sys
-import types
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 
-from keras_sac import _backend
+from keras_sac.heads._output_layers import Output, outputs_of
 
 _CLASSES = (
     keras.losses.BinaryCrossentropy,
@@ -25,43 +22,75 @@ _FUNCTIONS = (
     keras.losses.kl_divergence,
     keras.losses.sparse_categorical_crossentropy,
 )
-# What calls the model once for each `compile`: TensorFlow traces its steps; the other two call the
-# model with symbols before the first step, when JAX has not emptied its variables yet.
-_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
-_STEPS = ("train_step", "test_step") if _ON_TENSORFLOW else ("_symbolic_build",)
+# `compile` chooses among the cross-entropies for these; `keras.losses.get` does not know them.
+_SHORT_NAMES = ("crossentropy", "ce")
 
 
-def refuse_cross_entropy() -> None:
-    """Raise an error if a model is just being trained by cross-entropy on a sparse head.
+def check_loss(model: keras.Model, sample: Any = None) -> None:
+    """Raise an error if a compiled model trains a sparse head by cross-entropy.
 
-    A sparse head is a layer, or has an activation, with the name of its loss in `loss_name`.
+    Cross-entropy is `-log p`, infinite where a probability is exactly 0. Keras clips it, so nothing
+    fails, but classes with probability 0 get no gradient. Call `check_loss` after `compile`.
+
+    A head is found if it is the layer that makes an output, or the activation of that layer. A
+    model with its own `compute_loss` passes: only that method knows the loss.
+
+    Args:
+        model: compiled model: Functional, Sequential or subclassed.
+        sample: array of a few inputs, or a structure of arrays as the model takes it. Needed only
+            for a subclassed model that is not built on inputs of a known shape.
 
     Raises:
-        ValueError: names the head, its loss, and the right one.
+        ValueError: if the loss of a sparse head is a cross-entropy or the Kullback-Leibler
+            divergence, if the model is not compiled, or if it has to be called and `sample` is
+            missing.
+
+    Examples:
+        >>> import keras
+        >>> from keras_sac import Sparsemax, SparsemaxLoss, swap_head
+        >>> from keras_sac.heads import check_loss
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), Sparsemax()])
+        >>> model.compile("sgd", "sparse_categorical_crossentropy")
+        >>> check_loss(model)
+        Traceback (most recent call last):
+        ...
+        ValueError: ...
+        >>> logits = swap_head(model, "linear")
+        >>> logits.compile("sgd", SparsemaxLoss())
+        >>> check_loss(logits)
     """
-    # Its compiler cannot look at frames.
-    if _backend.is_compiled_by_torch():
-        return
-    model = _in_training()
-    if model is None:
-        return
-    for head, loss in _heads(model):
-        right = getattr(head, "loss_name", None) or getattr(
-            getattr(head, "activation", None), "loss_name", None
+    if not isinstance(model, keras.Model) or not model.compiled:
+        received = (
+            f"the model {model.name!r}, which is not compiled"
+            if isinstance(model, keras.Model)
+            else f"an object of type {type(model).__name__}"
         )
-        if right is not None and is_cross_entropy(loss):
+        raise ValueError(
+            f"`model` must be a compiled `keras.Model`. Received: {received}. Call "
+            "`model.compile(...)` before `check_loss(model)`."
+        )
+    if model.loss is None or _has_own_loss(model):
+        return
+    outputs = outputs_of(model, sample)
+    for output, loss in zip(outputs, _losses(model.loss, outputs), strict=True):
+        if output.layer is None or not is_cross_entropy(loss):
+            continue
+        right = _loss_name(output.layer)
+        if right is not None:
             raise ValueError(
-                f"The model {model.name!r} is compiled with loss={_shown(loss)}, but its head "
-                f"{head.name!r} gives probabilities that are exactly 0, where cross-entropy is "
-                "infinite (Keras limits it, and then it has no gradient). Train the logits with "
-                f"`keras_sac.{right}()`: `logits = keras_sac.swap_head(model, 'linear')`, compile "
-                "and fit those, then put the head on again with `swap_head`."
+                f"The sparse head {output.layer.name!r} of the model {model.name!r} cannot be "
+                "trained by cross-entropy, which is infinite where a probability is 0. Received: "
+                f"loss={_shown(loss)}. Train the logits: `logits = keras_sac.swap_head(model, "
+                f"'linear')`, `logits.compile(optimizer, keras_sac.{right}())`. After `fit` add "
+                "the head again with `keras_sac.swap_head`."
             )
 
 
 def is_cross_entropy(loss: Any) -> bool:
-    """Return whether a loss takes the logarithm of the probabilities."""
+    """Return whether a loss, as `compile` takes it, is a logarithm of the probabilities."""
     if isinstance(loss, str):
+        if loss.lower() in _SHORT_NAMES:
+            return True
         try:
             loss = keras.losses.get(loss)
         except ValueError:
@@ -69,64 +98,30 @@ def is_cross_entropy(loss: Any) -> bool:
     return isinstance(loss, _CLASSES) or any(loss is each for each in _FUNCTIONS)
 
 
-def _in_training() -> keras.Model | None:
-    """Return the model whose training step this call is a part of.
-
-    Neither layers nor functions are told which model they are in, nor does a model ask its layers
-    about the loss; the frames of the step are the only place where both meet.
-    """
-    frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name in _STEPS:
-            model: Any = frame.f_locals.get("self")
-            if isinstance(model, keras.Model):
-                return model if model.compiled else None
-        frame = frame.f_back
-    return None
+def _has_own_loss(model: keras.Model) -> bool:
+    method = getattr(model.compute_loss, "__func__", model.compute_loss)
+    return method is not keras.Model.compute_loss
 
 
-def _heads(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, Any]]:
-    """Give the last layer of each output, where the graph tells it, with its loss."""
-    loss: Any = model.loss
-    layers = {layer.name: layer for layer in model.layers}
-    for position, (key, name) in enumerate(_outputs(model)):
-        if isinstance(loss, dict):
-            own = loss.get(key, loss.get(name))
-        elif isinstance(loss, list | tuple):
-            own = loss[position] if position < len(loss) else None
-        else:
-            own = loss
-        if own is not None and name in layers:
-            yield innermost(layers[name]), own
+def _loss_name(layer: keras.layers.Layer) -> str | None:
+    """Return the name of the loss that trains a sparse head; `None` for any other layer."""
+    while isinstance(layer, keras.layers.TimeDistributed):
+        layer = layer.layer
+    own = getattr(layer, "loss_name", None)
+    return own or getattr(getattr(layer, "activation", None), "loss_name", None)
 
 
-def _outputs(model: keras.Model) -> list[tuple[str, str]]:
-    """Return key and name of the operation of each output; the key is the name without a dict."""
-    if isinstance(model, keras.Sequential):
-        return [(model.layers[-1].name,) * 2] if model.layers else []
-    names = list(getattr(model, "output_names", None) or [])
-    structure = getattr(model, "output", None) if names else None
-    keys = sorted(structure) if isinstance(structure, dict) else names
-    # Nested structures have no key for each output.
-    return list(zip(keys if len(keys) == len(names) else names, names, strict=True))
-
-
-def output_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """Return the layers that make the outputs of a Functional or Sequential model, by name.
-
-    Empty for subclassed models; operations that are no layers are left out.
-    """
-    layers = {layer.name: layer for layer in model.layers}
-    return {name: innermost(layers[name]) for _, name in _outputs(model) if name in layers}
-
-
-def innermost(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Return the last layer of a model with one output that is used as a layer; else the layer."""
-    if isinstance(layer, keras.Model):
-        inner = list(output_layers(layer).values())
-        if len(inner) == 1:
-            return inner[0]
-    return layer
+def _losses(loss: Any, outputs: list[Output]) -> list[Any]:
+    """Return the loss of each output from the `loss=` of `compile`."""
+    if isinstance(loss, dict):
+        own = [loss.get(each.key, loss.get(each.name)) for each in outputs]
+        if any(each is not None for each in own):
+            return own
+    if not isinstance(loss, dict | list | tuple):
+        return [loss] * len(outputs)
+    # The structure of the outputs, however deep.
+    flat = keras.tree.flatten(loss)
+    return [flat[i] if i < len(flat) else None for i in range(len(outputs))]
 
 
 def _shown(loss: Any) -> str:

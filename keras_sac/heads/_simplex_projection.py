@@ -1,8 +1,8 @@
-"""From logits to sparse probabilities: an explicit formula on the support.
+"""Compute sparse probabilities from logits, by an explicit formula on the support.
 
-The search for the support is not differentiated. On it the probabilities are an explicit function
-of the logits, whose derivative is the closed form of the papers; so every backend's own automatic
-differentiation gives that, forwards, backwards, and as often as wanted.
+The search for the support is not differentiated. On the support the probabilities are an explicit
+function of the logits, and its derivative is the closed form of the papers. So automatic
+differentiation of each backend gives that closed form, forwards, backwards and repeatedly.
 """
 
 from typing import Any
@@ -11,40 +11,35 @@ import keras
 from keras import ops
 
 from keras_sac.heads._last_axis import at_least, cast, fixed, largest, relu, sign, total
-from keras_sac.heads._loss_check import refuse_cross_entropy
 from keras_sac.heads._support import among_few, are_few, threshold
 
 
 def probabilities(x: Any, power: int, axis: int) -> Any:
-    """Return the probabilities of a head.
+    """Return the probabilities of a sparse head.
 
     Args:
-        x: float tensor.
-        power: 1 for sparsemax, 2 for entmax 1.5.
-        axis: of the classes, not negative.
+        x: float tensor of logits.
+        power: `q`: 1 for sparsemax, 2 for entmax 1.5.
+        axis: the axis of the classes, not negative.
 
     Returns:
-        Of the shape and dtype of `x`.
-
-    Raises:
-        ValueError: if a model is trained by cross-entropy on them.
+        Tensor of the shape and dtype of `x`.
     """
-    refuse_cross_entropy()
     return cast(project(x, power, axis)[0], x.dtype)
 
 
 def project(x: Any, power: int, axis: int) -> tuple[Any, Any, Any]:
-    """Return the probabilities, the logits on the scale that they are taken from, the threshold.
+    """Return the probabilities, the scaled logits and the threshold.
 
     `p_i = max(z_i - tau, 0)^q`,  `sum_i p_i = 1`,  with `z = (x - max x) / q`
 
     Args:
-        x: float tensor.
+        x: float tensor of logits.
         power: `q`: 1 for sparsemax, 2 for entmax 1.5.
-        axis: of the classes, not negative.
+        axis: the axis of the classes, not negative.
 
     Returns:
-        `p`, `z` and `tau` (of extent 1 along `axis`); float64 for float64 logits, else float32.
+        `p`, `z` and `tau` (of size 1 along `axis`); float64 for float64 logits, else float32.
     """
     last = len(x.shape) - 1
     if keras.backend.standardize_dtype(x.dtype) not in ("float32", "float64"):
@@ -61,8 +56,9 @@ def _on_last_axis(x: Any, power: int) -> tuple[Any, Any, Any]:
         z = z / power
     if are_few(tuple(x.shape)):
         base = -1.0
-        # What is 1 below the largest is out, however far; and -inf has no differences. In this
-        # order, since TensorFlow makes `x - (max - 1)` of `(x - max) + 1`.
+        # Logits more than 1 below the largest have probability 0, so they are clipped: differences
+        # of -inf would be NaN. In this order, because TensorFlow rewrites `(x - max) + 1` as
+        # `x - (max - 1)`, which loses the 1 for large logits.
         r = at_least(z, -1.0) + 1.0
         support = cast(among_few(fixed(r), power), x.dtype)
         inside = r * support
@@ -72,8 +68,8 @@ def _on_last_axis(x: Any, power: int) -> tuple[Any, Any, Any]:
         inside = relu(z - base)
         support = sign(fixed(inside))
         step = _step(inside, total(support), power)
-        # Rounding must not make it negative, or what is outside would come in. (In its derivative
-        # it may be.)
+        # Rounding must not make the step negative, or classes outside the support would get a
+        # positive probability. Its derivative stays as it is.
         step = step + fixed(relu(-step))
     p = relu(inside - step)
     return (p if power == 1 else p * p), z, base + step
@@ -85,5 +81,5 @@ def _step(inside: Any, count: Any, power: int) -> Any:
     if power == 1:
         return (sum_of - 1.0) / count
     excess = total(inside * inside) - 1.0
-    # The smaller root, without a difference of nearly equal numbers.
+    # The smaller root, written without a difference of nearly equal numbers.
     return excess / (sum_of + ops.sqrt(sum_of * sum_of - count * excess))

@@ -1,21 +1,23 @@
-"""`sparsemax` and `entmax15`: the functions, which are activations too."""
+"""`sparsemax` and `entmax15` as functions and as activations."""
 
 from typing import Any
 
 import keras
 
 from keras_sac.heads._head_layers import Entmax15, SparseHead, Sparsemax
+from keras_sac.heads._keras_activations import register_activation
 from keras_sac.heads._logits import as_logits, check_logits
 from keras_sac.heads._simplex_projection import probabilities
 
 
 def sparsemax(x: Any, axis: int = -1) -> Any:
-    """Project logits on the probability simplex: most probabilities are exactly 0.
+    """Project logits onto the probability simplex: most probabilities are exactly 0.
 
     `p = argmin_{p in simplex} ||p - x||^2`, so `p_i = max(x_i - tau, 0)` with `sum_i p_i = 1`
 
     The derivative is `diag(s) - s s^T / |s|_1` with `s_i = [p_i > 0]`. `-inf` gets probability 0;
-    `+inf` or NaN make NaN of all that share the axis with them.
+    `+inf` or NaN make their row NaN. As an activation: `activation="keras_sac>sparsemax"`, or the
+    function itself.
 
     Args:
         x: floating-point logits of any shape with at least one axis.
@@ -46,7 +48,8 @@ def entmax15(x: Any, axis: int = -1) -> Any:
     `p_i = max(x_i / 2 - tau, 0)^2` with `sum_i p_i = 1`
 
     The derivative is `diag(s) - s s^T / |s|_1` with `s = sqrt(p)`. `-inf` gets probability 0;
-    `+inf` or NaN make NaN of all that share the axis with them.
+    `+inf` or NaN make their row NaN. As an activation: `activation="keras_sac>entmax15"`, or the
+    function itself.
 
     Args:
         x: floating-point logits of any shape with at least one axis.
@@ -74,20 +77,11 @@ def entmax15(x: Any, axis: int = -1) -> Any:
 def _probabilities(name: str, x: Any, axis: int, head: type[SparseHead]) -> Any:
     if isinstance(x, keras.KerasTensor):
         check_logits(name, x, axis)
-        # In a Functional model it has to be something that can be saved.
+        # A Functional model can only save a layer.
         return head(axis=axis, dtype=x.dtype)(x)
     x, axis = as_logits(name, x, axis)
     return probabilities(x, head.power, axis)
 
 
-def _as_activation(function: Any, loss_name: str) -> None:
-    """Let Keras save the function as an activation, and find it again."""
-    keras.saving.register_keras_serializable("keras_sac", function.__name__)(function)
-    # Keras saves an activation by its `__name__` alone where it has one of that name itself, and
-    # would load its own `sparsemax` then.
-    function.__name__ = keras.saving.get_registered_name(function)
-    function.loss_name = loss_name
-
-
-_as_activation(sparsemax, "SparsemaxLoss")
-_as_activation(entmax15, "Entmax15Loss")
+register_activation(sparsemax, "SparsemaxLoss")
+register_activation(entmax15, "Entmax15Loss")

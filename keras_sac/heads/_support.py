@@ -1,9 +1,9 @@
-"""Which classes get a probability: the support, found exactly and without a sort.
+"""Find the support of sparsemax and entmax 1.5, exactly and without a sort.
 
-With `z` the logits below their maximum and `q` 1 (sparsemax) or 2 (entmax 1.5), a class has a
-positive probability where `z_i > tau`, and `tau` is the root of `f(tau) = sum_j max(z_j - tau, 0)^q
-- 1`. `f` is convex and decreases, so Newton's steps from a `tau` that is too small never pass the
-root; and `f` of some of the classes is below `f` of all, so their root is such a `tau`.
+Let `z` be the logits minus their maximum, and `q` 1 (sparsemax) or 2 (entmax 1.5). A class has a
+positive probability where `z_i > tau`; `tau` is the root of `f(tau) = sum_j max(z_j - tau, 0)^q -
+1`. `f` is convex and decreasing, so Newton steps from a `tau` below the root never pass the root.
+`f` over some of the classes is below `f` over all, so the root over some classes is such a start.
 """
 
 import math
@@ -15,22 +15,22 @@ from keras import ops
 from keras_sac._backend import is_exported_by_torch
 from keras_sac.heads._last_axis import cast, largest, relu, row_sums, sign, total
 
-# Up to so many classes, and so many pairs in all rows, all pairs are compared at once: fewer
-# operations than any search.
+# Up to this number of classes, and of pairs in all rows, all pairs are compared at once, which
+# takes fewer operations than a search.
 _FEW = 16
 _PAIRS = 2**22
-# From here on most classes are ruled out by the maximum of the block that they are in.
+# From this number of classes on, most blocks of classes are ruled out by their maximum.
 _MANY = 512
-# Blocks that are searched.
+# Number of blocks that are searched first.
 _SEARCHED = 16
 
 
 def are_few(shape: tuple[int | None, ...]) -> bool:
-    """Return whether logits of a shape, the classes last, have few enough pairs to compare all."""
+    """Return whether all pairs of classes are compared, for logits with the classes last."""
     n = shape[-1]
     if n is None or n > _FEW:
         return False
-    # Where the number of rows is not known yet, or a symbol, it is that of a batch.
+    # An unknown or symbolic number of rows is a batch size, which is small.
     known = (extent for extent in shape[:-1] if isinstance(extent, int))
     return n * n * math.prod(known) <= _PAIRS
 
@@ -39,26 +39,26 @@ def among_few(r: Any, power: int) -> Any:
     """Mark the support by comparing all pairs: `sum_j max(r_j - r_i, 0)^q < 1`.
 
     Args:
-        r: `(..., n)`, the logits but for a constant; finite, or NaN throughout a row.
+        r: `(..., n)`, the logits up to a constant; each row finite, or all NaN.
         power: `q`.
 
     Returns:
         Boolean `(..., n)`. A row with NaN is marked throughout.
     """
     above = relu(r[..., None, :] - r[..., :, None])
-    # Not `<`: what is NaN has to reach the probabilities.
+    # Not `<`: NaN has to reach the probabilities.
     return ~(row_sums(above if power == 1 else above * above) >= 1.0)
 
 
 def threshold(z: Any, power: int) -> Any:
-    """Return a `tau` with `z > tau` just in the support.
+    """Return a `tau` such that `z > tau` exactly in the support.
 
     Args:
-        z: `(..., n)`, the logits below their maximum, which is 0; `-inf` is allowed.
+        z: `(..., n)`, the logits minus their maximum; `-inf` is allowed.
         power: `q`.
 
     Returns:
-        `(..., 1)`; NaN where the row has a NaN.
+        Tensor of shape `(..., 1)`; NaN where the row has a NaN.
     """
     n = z.shape[-1]
     if is_exported_by_torch():
@@ -71,10 +71,10 @@ def threshold(z: Any, power: int) -> Any:
 
 
 def _by_sorting(z: Any, power: int) -> Any:
-    """Find the support among the `k` largest classes, for every `k`.
+    """Find the threshold from the sorted logits, for the export of torch graphs.
 
-    A graph of torch that is written into a file holds no loop of which the end depends on data: one
-    that was traced would take as many steps for all inputs as it took for one.
+    An exported torch graph cannot have a loop whose length depends on the data: tracing would fix
+    the number of steps to that of one input.
 
     Args:
         z: `(..., n)`, as for `threshold`.
@@ -89,14 +89,14 @@ def _by_sorting(z: Any, power: int) -> Any:
         mean = sum_of / k
         variance = ops.cumsum(ordered * ordered, axis=-1) / k - mean * mean
         roots = mean - ops.sqrt(relu(1.0 / k - variance))
-    # Roots of all `k` classes that are above them; those of more classes are none.
+    # `roots` at k is the root over the k largest classes; it counts while the k-th is above it.
     inside = ordered > roots
     last = total(cast(inside, z.dtype))
     return total(ops.where(k == last, roots, ops.zeros_like(roots)))
 
 
 def _by_blocks(z: Any, power: int) -> Any:
-    """Search the blocks with the largest maxima, then all, unless the others are ruled out.
+    """Search the blocks with the largest maxima, then all classes unless the others are ruled out.
 
     Args:
         z: `(rows, n)`.
@@ -120,9 +120,9 @@ def _by_blocks(z: Any, power: int) -> Any:
 
 
 def _block_width(n: int) -> int:
-    """Return how many classes make a block: near `sqrt(n) / 2`, and at most 64.
+    """Return the number of classes in a block: near `sqrt(n) / 2`, and at most 64.
 
-    One that divides `n`, where there is one, saves a copy.
+    A width that divides `n` saves a copy.
     """
     aim = min(round(n**0.5 / 2), 64)
     near = sorted(range(aim // 2, 2 * aim + 1), key=lambda width: abs(width - aim))
@@ -135,18 +135,19 @@ def _below(z: Any) -> Any:
 
 
 def _newton(z: Any, tau: Any, power: int, is_open: Any) -> Any:
-    """Return the root of `f`, from a `tau` that is not above it; `tau` itself unless `is_open`."""
+    """Return the root of `f` from a `tau` at or below it; `tau` itself if `is_open` is false."""
     if power == 1:
-        # On the classes above `tau` `f` is linear: a step that leaves none behind was the last.
+        # `f` is linear over the classes above `tau`: a step that drops no class was the last.
         def step(tau: Any, before: Any, is_open: Any) -> tuple[Any, Any, Any]:
             above = relu(z - tau)
             count = total(sign(above))
             sum_of = total(above)
-            # The fewest so far, and not the last: rounding might let two rows take turns for ever.
+            # The fewest classes so far, not those of the last step: with rounding two rows could
+            # alternate for ever.
             fewest = ops.minimum(count, before)
             return tau + (sum_of - 1.0) / count, fewest, ops.any(count < before)
     else:
-        # The tolerance is for the search alone: `tau` is solved for exactly on the support.
+        # Only the search has a tolerance: on the support `tau` is solved for exactly.
         tolerance = 1e-6 if keras.backend.standardize_dtype(z.dtype) == "float32" else 1e-12
 
         def step(tau: Any, before: Any, is_open: Any) -> tuple[Any, Any, Any]:
@@ -156,6 +157,6 @@ def _newton(z: Any, tau: Any, power: int, is_open: Any) -> Any:
             move = excess / (2.0 * sum_of)
             return tau + move, before, ops.any(move > tolerance)
 
-    # Comparisons with NaN are false, so it ends whatever the logits are.
+    # Comparisons with NaN are false, so the loop ends for any logits.
     start = (tau, ops.full_like(tau, float("inf")), ops.convert_to_tensor(is_open))
     return ops.while_loop(lambda tau, before, is_open: is_open, step, start)[0]

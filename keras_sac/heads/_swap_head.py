@@ -1,19 +1,20 @@
-"""`swap_head`: another head on a classifier that is trained already."""
+"""`swap_head`: replace the head of a trained classifier."""
 
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
-from keras_sac._model import check_graph, copied
+from keras_sac._arguments import one_of
+from keras_sac._model import check_graph, copied, select_layers
 from keras_sac.heads._head_layers import Entmax15, Sparsemax
-from keras_sac.heads._loss_check import output_layers
+from keras_sac.heads._output_layers import output_layers
 from keras_sac.heads._sparse_functions import entmax15, sparsemax
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class LinearHead(keras.layers.Layer):
-    """Stands where a head was that is a layer of its own, and remembers its axis."""
+    """Returns its inputs. Takes the place of a head layer, and remembers its axis."""
 
     def __init__(self, axis: int = -1, **kwargs: Any):
         super().__init__(**kwargs)
@@ -21,11 +22,11 @@ class LinearHead(keras.layers.Layer):
         self.supports_masking = True
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        """Return the logits; the mask is for the head that is put on again."""
+        """Return the logits. A later `swap_head` restores the use of the mask."""
         return inputs
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Return the shape of the inputs."""
+        """Return the shape of the outputs, which is that of the inputs."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
@@ -33,7 +34,7 @@ class LinearHead(keras.layers.Layer):
         return {**super().get_config(), "axis": self.axis}
 
 
-# Name -> the activation of a layer with weights, and the layer that is nothing but the head.
+# Name -> the activation for a layer with weights, and the layer for a head of its own.
 HEADS: dict[str, tuple[Callable[[Any], Any], Callable[..., keras.layers.Layer]]] = {
     "sparsemax": (sparsemax, Sparsemax),
     "entmax15": (entmax15, Entmax15),
@@ -48,28 +49,30 @@ _KNOWN = (
 _PLAIN = (Sparsemax, Entmax15, LinearHead, keras.layers.Softmax)
 
 
-def swap_head(
-    model: keras.Model, head: str = "sparsemax", *, layer: str | None = None
-) -> keras.Model:
-    """Return a model with the same weights and another head.
+def swap_head(model: keras.Model, head: str = "sparsemax", *, targets: Any = None) -> keras.Model:
+    """Return a copy of a trained model with another head on its logits.
 
-    The head is what makes probabilities of logits: the activation of the last layer, or a last
-    layer of its own. `"linear"` takes it off, to train the logits with `SparsemaxLoss`; nothing is
-    trained here.
+    The head turns logits into probabilities. It is the activation of the last layer, or a last
+    layer of its own. With `head="linear"` the copy returns logits, to be trained with
+    `SparsemaxLoss` or `Entmax15Loss`. No weights are trained here. Never train a sparse head by
+    cross-entropy: after `compile`, `keras_sac.heads.check_loss(model)` raises an error for it.
 
     Args:
-        model: built Functional or Sequential classifier whose last layer has the activation
-            softmax, sparsemax, entmax15 or none, or is a layer of one of them. It is not changed.
+        model: built Functional or Sequential classifier. The activation of its last layer is
+            softmax, sparsemax, entmax15 or none, or the last layer is one of these. The model is
+            not changed.
         head: `"sparsemax"`, `"entmax15"`, `"softmax"` or `"linear"`.
-        layer: name of the last layer, where the model has several outputs.
+        targets: which output gets the head, for models with several: its last layer, the name of
+            that layer, a regular expression on its path, a variable of it, or a callable from a
+            variable to a boolean. Must select one layer. Defaults to the only output.
 
     Returns:
-        A new model with copies of all weights; it is not compiled. (Hidden layers with Keras' own
-        sparsemax, which is wrong in 3.15.1, have ours in it.)
+        A new model, not compiled, with copies of all weights.
 
     Raises:
-        ValueError: if the head is not one of those, the model is not built or no Functional or
-            Sequential one, or its last layer is no head over classes.
+        ValueError: if `head` is not one of these, the model is not a built Functional or Sequential
+            model, `targets` does not select exactly one output layer, or that layer is not a head
+            over classes.
 
     Examples:
         >>> import keras, numpy as np
@@ -83,40 +86,35 @@ def swap_head(
         >>> bool(keras.ops.any(sparse(9.0 * np.eye(4, dtype="float32")) == 0))
         True
     """
-    if head not in HEADS:
-        raise ValueError(
-            f"`head` must be one of {', '.join(map(repr, HEADS))}. Received: head={head!r}"
-        )
-    check_graph(model, "swap_head", "Exchange the activation in its `call`.")
-    old = _head(model, layer)
+    one_of("head", head, HEADS)
+    check_graph(model, "swap_head", "Replace the activation in its `call` instead.")
+    old = _head(model, targets)
     _check_head(old)
-
     return copied(model, lambda each: _with_head(each, head) if each is old else None)
 
 
-def _head(model: keras.Model, name: str | None) -> keras.layers.Layer:
+def _head(model: keras.Model, targets: Any) -> keras.layers.Layer:
     last = output_layers(model)
-    if name is not None:
-        if name not in last:
-            raise ValueError(
-                f"`layer` must be the name of a last layer: {', '.join(map(repr, last))}. "
-                f"Received: layer={name!r}"
-            )
-        return last[name]
-    if len(last) != 1:
-        raise ValueError(
-            f"The model {model.name!r} has {len(last)} outputs that are made by layers: "
-            f"{', '.join(map(repr, last)) or 'none'}. Name the one: `layer=...`."
-        )
-    return next(iter(last.values()))
+    if last:
+        selected = select_layers(model, targets, last, purpose="swapped")
+        if len(selected) == 1:
+            return selected[0]
+        if targets is not None:
+            last = selected
+    names = ", ".join(repr(layer.name) for layer in last) or "none"
+    raise ValueError(
+        f"`targets` must select exactly one output layer of the model {model.name!r}. Received: "
+        f"targets={targets!r}, which selects {len(last)}: {names}."
+        + (" Pass the name of one of them: `targets=...`." if last else "")
+    )
 
 
 def _check_head(layer: keras.layers.Layer) -> None:
     if isinstance(layer, _PLAIN):
         if not isinstance(layer.axis, int):
             raise ValueError(
-                f"The head {layer.name!r} goes over several axes, a sparse one goes over one. "
-                f"Received: axis={layer.axis}. Flatten the classes first."
+                f"The head {layer.name!r} must have one axis of classes to be swapped. Received: "
+                f"axis={layer.axis}. Flatten the classes first."
             )
         return
     activation = getattr(layer, "activation", None)
@@ -125,10 +123,10 @@ def _check_head(layer: keras.layers.Layer) -> None:
     if known and classes != 1:
         return
     raise ValueError(
-        f"The last layer {layer.name!r} ({type(layer).__name__}) is no head over classes: expected "
-        "the activation softmax, sparsemax, entmax15 or linear on two classes or more, or a layer "
-        f"of one of those. Received: activation={getattr(activation, '__name__', activation)!r}"
-        + (", one unit. Give a binary classifier two." if classes == 1 else "")
+        f"The last layer {layer.name!r} ({type(layer).__name__}) must be a head over at least two "
+        "classes: a layer with the activation softmax, sparsemax, entmax15 or linear, or one of "
+        f"these as a layer. Received: activation={getattr(activation, '__name__', activation)!r}"
+        + (" and one unit. Give a binary classifier two units." if classes == 1 else "")
     )
 
 

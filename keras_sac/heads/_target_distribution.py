@@ -1,4 +1,4 @@
-"""Labels as distributions over the classes, whichever way they are given."""
+"""Convert labels to distributions over the classes."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ def as_distribution(labels: Any, logits: Any, axis: int, smoothing: float) -> An
     Args:
         labels: class numbers of the shape of `logits` without `axis`, or with 1 along it; or
             distributions (one-hot or not) of the shape of `logits`.
-        logits: the tensor that they belong to.
-        axis: of the classes, not negative.
-        smoothing: in [0, 1].
+        logits: the tensor that the labels belong to.
+        axis: the axis of the classes, not negative.
+        smoothing: number in [0, 1].
 
     Returns:
-        A tensor of the shape and dtype of `logits`. Class numbers out of range become NaN where
-        their values cannot be looked at.
+        A tensor of the shape and dtype of `logits`. In a compiled step, class numbers out of range
+        become NaN.
 
     Raises:
         ValueError: if the shapes do not match, or a class number is out of range.
@@ -33,12 +33,12 @@ def as_distribution(labels: Any, logits: Any, axis: int, smoothing: float) -> An
     classes = wanted[axis]
     if classes is None:
         raise ValueError(
-            f"The number of classes has to be known. Received: logits.shape={wanted}, axis={axis}"
+            f"The number of classes must be known. Received: logits.shape={wanted}, axis={axis}"
         )
     if len(shape) == len(wanted) and shape[axis] is None:
         raise ValueError(
-            "Labels of as many axes as the logits are class numbers or distributions, by their "
-            f"extent along axis {axis}, which has to be known. Received: labels.shape={shape}"
+            "The size of the labels along the axis of the classes must be known: it tells class "
+            f"numbers from distributions. Received: labels.shape={shape}, axis={axis}"
         )
     without = wanted[:axis] + wanted[axis + 1 :]
     if _fits(shape, wanted):
@@ -71,9 +71,9 @@ def _one_hot(labels: Any, classes: int, axis: int, dtype: Any) -> Any:
         if not np.all(fine):
             raise ValueError(
                 f"Class numbers must be in [0, {classes}). Received: "
-                f"{sorted(set(values[~fine].tolist()))[:5]}. What has no class can have any of "
-                "them with a `sample_weight` of 0."
+                f"{sorted(set(values[~fine].tolist()))[:5]}. For samples without a class, use any "
+                "class number and a `sample_weight` of 0."
             )
     y = ops.one_hot(labels, classes, axis=axis, dtype=keras.backend.standardize_dtype(dtype))
-    # A compiled step cannot raise an error; its loss must not pass for one.
+    # A compiled step cannot raise an error, and must not return a loss that looks valid.
     return ops.where(ops.expand_dims(known, axis), y, float("nan"))

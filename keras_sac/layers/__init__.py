@@ -1,14 +1,15 @@
-"""Keras layers whose kernel is a frozen basis times a small trained learner."""
+"""Keras layers whose kernel is a fixed basis times a small trained learner."""
 
 from keras_sac.layers._basis_finetuning import BasisFinetuning
+from keras_sac.layers._basis_source import register_basis_kind
 from keras_sac.layers._orthonormal import Orthonormal
 from keras_sac.layers._precompute_projection import precompute_projection
 from keras_sac.layers._sac_conv import SACConv1D, SACConv2D, SACConv3D
 from keras_sac.layers._sac_dense import SACDense
 from keras_sac.layers._sac_einsum_dense import SACEinsumDense
+from keras_sac.layers._select_sac_layers import sac_layers as sac_layers
 from keras_sac.layers._subspace_kind import SubspaceKind as SubspaceKind
 from keras_sac.layers._subspace_layer import SubspaceLayer
-from keras_sac.layers._walk import sac_layers as sac_layers
 
 __all__ = [
     "BasisFinetuning",
@@ -20,4 +21,5 @@ __all__ = [
     "SACEinsumDense",
     "SubspaceLayer",
     "precompute_projection",
+    "register_basis_kind",
 ]

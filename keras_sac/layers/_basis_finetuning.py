@@ -1,36 +1,39 @@
-"""`BasisFinetuning`: train the learner first, then the basis with it."""
+"""`BasisFinetuning`: train the learner first, then the basis together with it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from keras_sac._arguments import integer
+from keras_sac._model import Selector
 from keras_sac.layers._optimizer_state import extended_optimizer
-from keras_sac.layers._subspace_layer import SubspaceLayer
-from keras_sac.layers._walk import sac_layers
+from keras_sac.layers._select_sac_layers import select_sac_layers
 
 
 class BasisFinetuning(keras.callbacks.Callback):
-    """Un-freezes the bases of a model's SAC layers at the beginning of an epoch of `fit`.
+    """Unfreeze the bases of a model's SAC layers at the beginning of an epoch of `fit`.
 
-    Until then `dL/dB` is neither computed nor applied: the epochs before cost what a frozen basis
-    costs. The optimizer goes on with its state (momenta, iterations, learning rate); the bases
-    join it with fresh slots. `fit` compiles its step once more at that epoch. A training that was
-    killed after it goes on from a whole saved model (`ModelCheckpoint`, `keras.models.load_model`),
-    which knows that its bases are trained; `BackupAndRestore` builds the optimizer before this
-    callback has un-frozen them, and restores weights only.
+    Before that epoch `dL/dB` is neither computed nor applied, so the epochs cost as much as with a
+    frozen basis. The optimizer keeps its state (momenta, iterations, learning rate) and gets new
+    slots for the bases. `fit` compiles its step once more at that epoch.
+
+    To resume a training that was interrupted after that epoch, load a whole saved model
+    (`ModelCheckpoint`, `keras.models.load_model`), whose bases are unfrozen. `BackupAndRestore`
+    cannot resume it: it restores weights only, and builds the optimizer before this callback has
+    unfrozen the bases.
 
     Args:
-        start_epoch: integer >= 0, the epoch, counted as by `fit` (`initial_epoch` included), from
-            which the bases are trained.
-        layers: the SAC layers to un-freeze; `None` means all of the model, nested ones included.
+        start_epoch: integer >= 0, the first epoch in which the bases are trained, counted as `fit`
+            counts epochs (`initial_epoch` included).
+        targets: the SAC layers whose bases are unfrozen: a layer, a layer's name, a regular
+            expression on its path, or a list of these. Defaults to all, in nested models too.
         orthonormal: keep the columns orthonormal, by a QR retraction after every update.
-        learning_rate: learning rate of the optimizer from then on, for all variables; `None`
-            leaves it as it is.
+        learning_rate: learning rate of the optimizer from that epoch on, for all variables.
+            Defaults to the current one.
 
     Raises:
-        ValueError: if `start_epoch` is negative, the model has no SAC layer or not the given ones,
-            or `learning_rate` is given for an optimizer with a schedule.
+        ValueError: if `start_epoch` is not an integer >= 0, the model has no SAC layer, `targets`
+            select none, or `learning_rate` is given for an optimizer with a schedule.
 
     Examples:
         >>> import keras, numpy as np
@@ -53,39 +56,25 @@ class BasisFinetuning(keras.callbacks.Callback):
         self,
         start_epoch: int,
         *,
-        layers: Sequence[SubspaceLayer] | None = None,
+        targets: Selector | list[Selector] | None = None,
         orthonormal: bool = False,
         learning_rate: float | None = None,
     ):
         super().__init__()
-        if isinstance(start_epoch, bool) or not isinstance(start_epoch, int) or start_epoch < 0:
-            raise ValueError(f"`start_epoch` must be an integer >= 0; received {start_epoch!r}.")
-        self.start_epoch = start_epoch
-        self.layers = layers
+        self.start_epoch = integer("start_epoch", start_epoch, 0)
+        self.targets = targets
         self.orthonormal = orthonormal
         self.learning_rate = learning_rate
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Find the layers, so that what cannot be fine-tuned fails before it is trained."""
-        found = sac_layers(self.model)
-        self._targets = found if self.layers is None else list(self.layers)
-        if not found or not self._targets:
-            raise ValueError(
-                "`BasisFinetuning` found no SAC layer in the model. Add one (`SACDense`, ...), or "
-                "drop the callback."
-            )
-        foreign = [each for each in self._targets if not any(each is layer for layer in found)]
-        if foreign:
-            raise ValueError(
-                f"`layers` must be SAC layers of the trained model; received {foreign}. Those of "
-                f"the model are {[layer.name for layer in found]}."
-            )
+        """Find the layers, so that wrong arguments fail before any training."""
+        self._layers = select_sac_layers(self.model, self.targets, purpose="fine-tuned")
         if self.learning_rate is not None:
             _check_learning_rate_can_be_set(self.model.optimizer)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Un-freeze the bases once, at `start_epoch` or where `fit` begins after it."""
-        frozen = [layer for layer in self._targets if not layer.basis_trainable]
+        """Unfreeze the bases once, at `start_epoch` or at the first epoch of a later `fit`."""
+        frozen = [layer for layer in self._layers if not layer.basis_trainable]
         if epoch < self.start_epoch or not frozen:
             return
         model = self.model
@@ -106,10 +95,10 @@ class BasisFinetuning(keras.callbacks.Callback):
 
 def _check_learning_rate_can_be_set(optimizer: keras.optimizers.Optimizer) -> None:
     try:
-        # Optimizers with a schedule refuse it, and have no public way to be asked.
+        # An optimizer with a schedule refuses this; there is no public way to ask for a schedule.
         optimizer.learning_rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
     except TypeError as error:
         raise ValueError(
-            "`learning_rate` cannot be set: the optimizer follows a LearningRateSchedule. Leave "
-            "`learning_rate` out, or give the optimizer a number."
+            "`learning_rate` must be None with an optimizer that follows a LearningRateSchedule. "
+            "Leave `learning_rate` out, or give the optimizer a number."
         ) from error

@@ -1,4 +1,4 @@
-"""Cutting the graph of a model at a layer: what leads to it, and what comes after."""
+"""Cut the graph of a model at a layer: the front that leads to the layer, and the rest."""
 
 import inspect
 from typing import Any
@@ -10,20 +10,21 @@ from keras_sac.layers._subspace_layer import SubspaceLayer
 
 
 class GraphCut:
-    """A model with one input in two parts: the front that leads to a layer, and the rest.
+    """A model with one input, cut in two: the front that leads to a layer, and the rest.
 
     Args:
         model: built Functional or Sequential model with one input.
-        layer: one of its layers, called once, on what the input leads to.
+        layer: one of its layers, called once on a tensor that depends on the input.
 
     Raises:
-        ValueError: if the front reaches anything but the layer, or a mask reaches the layer.
+        ValueError: if the outputs depend on the front by a path around the layer, the layer is
+            called more than once, or a mask reaches the layer.
     """
 
     def __init__(self, model: keras.Model, layer: SubspaceLayer):
         self._model, self._layer = model, layer
         functional = isinstance(model, keras.Function)
-        # The same graph and the same layers, but not compiled: a clone would compile itself too.
+        # The same graph and layers, not compiled: the clone of a compiled model is compiled too.
         self._graph = keras.Model(
             model.input if functional else model.inputs[0],
             model.output if functional else model.outputs[0],
@@ -33,16 +34,16 @@ class GraphCut:
         self.inputs = keras.Input(batch_shape=entry.shape, dtype=entry.dtype, name=entry.name)
         self.projected: Any = None
         self.front: list[Any] = []
-        # What each call of the graph made of its inputs; `None` where it belongs to the rest.
+        # The outputs of each call in the graph; `None` for a call that belongs to the rest.
         self._steps: list[Any] = []
-        # Kept alive, so that their identities stay theirs.
+        # Kept alive, so that no other tensor gets the same identity.
         self._front_tensors: list[Any] = [self.inputs]
         outputs = self._run(self.inputs, self._trace)
         if any(self._is_front(tensor) for tensor in keras.tree.flatten(outputs)):
             raise ValueError(self._another_path())
 
     def rest(self, entry: Any, combined: Any) -> keras.Model:
-        """Return the rest as a model on `entry`, with `combined` for the output of the layer."""
+        """Return the rest as a model on `entry`; `combined` replaces the output of the layer."""
         steps = iter(self._steps)
 
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
@@ -88,14 +89,14 @@ class GraphCut:
     def _reached(self, tensor: Any) -> None:
         if self.projected is not None:
             raise ValueError(
-                f"{self._layer.name!r} is called more than once on what the input leads to. "
-                "Project by hand: `layer.project(x)`, then `layer.combine(z)`."
+                f"{self._layer.name!r} is called more than once in {self._model.name!r}, so there "
+                "is no single projection. Call `layer.project(x)` and `layer.combine(z)` yourself."
             )
-        # Keras has no public way to ask for a symbolic tensor's mask.
+        # Keras has no public way to read the mask of a symbolic tensor.
         if getattr(tensor, "_keras_mask", None) is not None:
             raise ValueError(
-                f"A mask reaches {self._layer.name!r}, and projections computed once have none: "
-                "losses and metrics would count what is masked. Train the model itself."
+                f"A mask reaches {self._layer.name!r}. The projections have no mask, so losses and "
+                "metrics would count masked positions. Train the model itself."
             )
         self.projected = tensor
 
@@ -104,31 +105,31 @@ class GraphCut:
 
     def _another_path(self) -> str:
         return (
-            f"The outputs of {self._model.name!r} do not depend on {self._layer.name!r} alone: "
-            "another path leads around it (a skip connection, a second branch), so the rest of the "
-            "model cannot be computed from the projections. Train the model itself."
+            f"In {self._model.name!r} another path leads around {self._layer.name!r} (a skip "
+            "connection or a second branch), so the rest of the model cannot be computed from the "
+            "projections alone. Train the model itself."
         )
 
 
 def check_fixed(operation: Any, layer: SubspaceLayer) -> None:
     """Raise a `ValueError` unless `operation` gives the same outputs in every epoch."""
-    # Functions of `keras.ops` in the graph have no state.
+    # Operations of `keras.ops` in the graph have no state.
     if not isinstance(operation, keras.layers.Layer):
         return
     for each in all_layers(operation):
         reason = _why_not_fixed(each)
         if reason:
             raise ValueError(
-                f"{each.name!r} ({type(each).__name__}), in front of {layer.name!r}, {reason}: its "
-                "output is not the same in every epoch, so it cannot be computed once. Train the "
-                "model itself, or freeze or remove that layer."
+                f"{each.name!r} ({type(each).__name__}), in front of {layer.name!r}, {reason}. Its "
+                "output differs between epochs, so it cannot be computed once. Train the model "
+                "itself, or freeze or remove this layer."
             )
 
 
 def _why_not_fixed(layer: keras.layers.Layer) -> str:
     if layer.trainable_variables:
         return "has trained weights"
-    # `variables` has the states of random generators, `weights` has not.
+    # `variables` includes the states of random generators, `weights` does not.
     if len(layer.variables) > len(layer.weights):
         return "is random"
     if isinstance(layer, keras.layers.BatchNormalization):

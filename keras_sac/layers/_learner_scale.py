@@ -1,4 +1,4 @@
-"""The learner's default initialisation: the output variance of the stock layer it replaces."""
+"""Scale of the learner's default initialization: it keeps the stock layer's output variance."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from keras_sac.bases import Basis
 
 
 def input_gain(basis: Basis, center: bool) -> float:
-    """Return `E|x|² / E|z|²`, how much of the input's power the projection `z` does not pass on.
+    """Return `E|x|² / E|z|²`, the power of the inputs relative to the power of the projections.
 
-    `z = Bᵀx`, or `Bᵀ(x - mean)` with `center`. Where nothing is known of the data the inputs are
-    taken as isotropic, which gives `in_dim / |B|²` (Frobenius norm).
+    `z = Bᵀx`, or `Bᵀ(x - mean)` with `center`. If the basis has no statistics of the data, the
+    inputs count as isotropic, which gives `in_dim / |B|²` (Frobenius norm).
     """
     matrix = basis.matrix.astype(np.float64)
     isotropic = basis.in_dim / float(np.sum(np.square(matrix)))
@@ -20,7 +20,7 @@ def input_gain(basis: Basis, center: bool) -> float:
     projected_power = float(np.sum(basis.variances))
     if not center:
         projected_power += float(np.sum(np.square(mean @ matrix)))
-    # A basis orthogonal to the data passes nothing on: no finite learner could make up for it.
+    # The projections on a basis orthogonal to the data are zero; no finite learner can scale them.
     if projected_power <= 1e-12 * input_power or input_power == 0:
         return isotropic
     return input_power / projected_power

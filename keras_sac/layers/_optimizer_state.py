@@ -1,4 +1,4 @@
-"""Giving a built optimizer more variables, with what it remembers of those it has."""
+"""Add variables to a built optimizer, and keep its state of the variables that it has."""
 
 from typing import Any
 
@@ -9,23 +9,23 @@ import numpy as np
 def extended_optimizer(
     optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]
 ) -> keras.optimizers.Optimizer:
-    """Return the optimizer built for `variables`, with the state it has for those it knew.
+    """Return an optimizer built for `variables`, with the state of a built one.
 
-    A built Keras optimizer takes no new variables; a new one of the same configuration does. Its
-    variables are recognised by name and shape, in order where that is not unique.
+    A built Keras optimizer takes no new variables, so this makes a new optimizer of the same
+    configuration. Its slots get the old values by name and shape, in order if these are ambiguous.
 
     Args:
-        optimizer: built, for some of the variables.
-        variables: all that are trained from now on.
+        optimizer: built for some of the variables. It is not changed.
+        variables: all variables that are trained from now on.
 
     Returns:
-        A new optimizer; the given one is left as it is.
+        The new optimizer.
 
     Raises:
         ValueError: if a part of the state belongs to none of the variables.
     """
-    # The name holds the path of the variable that a slot belongs to; the slot's own path depends
-    # on the scope in which the optimizer was built.
+    # By name, which holds the path of the slot's variable: the path of the slot itself depends on
+    # the scope in which the optimizer was built.
     state: dict[tuple[str, tuple[int, ...]], list[Any]] = {}
     for slot in optimizer.variables:
         state.setdefault(_key(slot), []).append(_copy(slot))
@@ -38,14 +38,14 @@ def extended_optimizer(
         if known:
             slot.assign(known.pop(0))
         elif slot.name in averages:
-            # A moving average (`use_ema`) begins where its variable is, not at zero.
+            # A moving average (`use_ema`) starts from the value of its variable, not from zero.
             slot.assign(_copy(averages[slot.name]))
     lost = sorted(name for (name, _), values in state.items() if values)
     if lost:
         raise ValueError(
-            f"The state of the optimizer {type(optimizer).__name__} could not be carried over to "
-            f"the newly trained variables; left over: {lost}. Train in two calls of `fit`, with "
-            "`unfreeze_basis()` and `compile` in between."
+            f"The state of the optimizer {type(optimizer).__name__} could not be carried over: no "
+            f"variable fits {lost}. Train in two calls of `fit`, with `unfreeze_basis()` and "
+            "`compile` in between."
         )
     return extended
 
@@ -55,12 +55,12 @@ def _key(slot: keras.Variable) -> tuple[str, tuple[int, ...]]:
 
 
 def _copy(variable: keras.Variable) -> np.ndarray:
-    # Two variables on one buffer: JAX could not donate it to the step.
+    # A copy, because JAX cannot donate a buffer that two variables hold.
     return np.array(keras.ops.convert_to_numpy(variable))
 
 
 def _carry_over_exclusions(old: Any, new: Any) -> None:
-    # `exclude_from_weight_decay` is no part of the configuration, and has no public getter.
+    # `exclude_from_weight_decay` is not in the configuration and has no public getter.
     for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
         if hasattr(old, name):
             setattr(new, name, getattr(old, name))

@@ -1,48 +1,51 @@
-"""`precompute_projection`: apply the frozen front of a model to the data once."""
+"""`precompute_projection`: compute the projections of a SAC layer once for the whole data set."""
 
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_sac._arguments import is_verbose
+from keras_sac._model import Selector
 from keras_sac.layers._graph_cut import GraphCut, check_fixed
+from keras_sac.layers._select_sac_layers import select_sac_layers
 from keras_sac.layers._subspace_layer import SubspaceLayer
-from keras_sac.layers._walk import sac_layers
 
 
 def precompute_projection(
     model: keras.Model,
-    x: Any,
+    data: Any,
     *,
-    layer: SubspaceLayer | None = None,
+    targets: Selector | None = None,
     batch_size: int = 1024,
     verbose: str | int = "auto",
 ) -> tuple[keras.Model, np.ndarray]:
-    """Apply a model up to its first `x B` once, and return the rest as a model on the results.
+    """Compute the projections `x B` of a SAC layer once, and return the rest of the model.
 
     `model(x) = head(z)` with `z = (front(x) - mean) B`. Basis and front are frozen, so `z` is the
-    same in every epoch: training `head` on `z` is training `model` on `x`, exactly and not
-    approximately, without the product that costs the most. The head shares the variables of the
-    model: after `head.compile(...); head.fit(z, y)` the model itself is trained. Save the model,
-    not the head.
+    same in every epoch. Training `head` on `z` is exactly training `model` on `x`, without the
+    most expensive product. The head shares the variables of the model: after
+    `head.compile(...); head.fit(z, y)` the model itself is trained. Save the model, not the head.
 
     Args:
-        model: built Functional or Sequential model with one input, which reaches the SAC layer
-            through fixed layers only (`Flatten`, `Rescaling`, `Normalization`, pooling, frozen
-            layers, ...), and nothing but the SAC layer.
-        x: inputs of the model, anything that `model.predict` takes.
-        layer: which SAC layer; `None` takes the first one.
-        batch_size: samples a batch, for arrays.
-        verbose: as in `model.predict`.
+        model: built Functional or Sequential model with one input. The input leads to the SAC
+            layer through fixed layers only (`Flatten`, `Rescaling`, `Normalization`, pooling,
+            frozen layers, ...), and to nothing else.
+        data: inputs of the model, anything that `model.predict` takes.
+        targets: the SAC layer: the layer itself, its name, or a regular expression on its path.
+            Defaults to the first SAC layer of the model.
+        batch_size: samples per batch, for arrays.
+        verbose: `"auto"`, 0, 1 or 2, as in `model.predict`.
 
     Returns:
         `(head, z)`: the uncompiled model on the projections, and the projections as an array of
         shape `(samples, ..., rank)`, in the layer's compute dtype (float32 for bfloat16).
 
     Raises:
-        ValueError: if something in front of the layer is trained or random (augmentation,
-            dropout, batch normalisation), a mask reaches the layer, another path leads around it,
-            the basis is trained, or the model is no graph of layers. The message says what.
+        ValueError: if a layer in front of the SAC layer is trained or random (augmentation,
+            dropout, batch normalization), a mask reaches the SAC layer, another path leads around
+            it, its basis is trained, `targets` do not select one SAC layer, or the model is not a
+            graph of layers.
 
     Examples:
         >>> import keras, numpy as np
@@ -56,15 +59,16 @@ def precompute_projection(
         >>> z.shape, bool(np.abs(difference).max() < 1e-5)
         ((128, 6), True)
     """
-    layer = _find(model, layer)
+    is_verbose(verbose)
+    layer = _find(model, targets)
     _check_frozen(layer)
     cut = GraphCut(model, layer)
     for each in cut.front:
         check_fixed(each, layer)
     projected = keras.Model(cut.inputs, SubspaceProjection(layer)(cut.projected))
-    z = projected.predict(x, batch_size=batch_size, verbose=verbose)
+    z = projected.predict(data, batch_size=batch_size, verbose=verbose)
     if z.dtype.name == "bfloat16":
-        # Not a NumPy type of its own; few data pipelines take it.
+        # NumPy has no such type, and few data pipelines take it.
         z = z.astype(np.float32)
     entry = keras.Input(shape=z.shape[1:], dtype=z.dtype.name, name="projections")
     return cut.rest(entry, SubspaceHead(layer)(entry)), z
@@ -76,7 +80,7 @@ class SubspaceProjection(keras.layers.Layer):
     def __init__(self, layer: SubspaceLayer):
         super().__init__(name=f"{layer.name}_projection", dtype=layer.dtype_policy, trainable=False)
         self.basis, self.mean = layer.basis, layer.mean
-        # A bound method, not the layer: its other weights are none of this layer's.
+        # A bound method, not the layer, whose other weights do not belong to this one.
         self._project = layer.project
         self.built = True
 
@@ -90,7 +94,7 @@ class SubspaceHead(keras.layers.Layer):
 
     def __init__(self, layer: SubspaceLayer):
         super().__init__(
-            # The layer's own: outputs, and the losses that are named after them, keep their names.
+            # The layer's own name, so that outputs and the losses named after them keep theirs.
             name=layer.name,
             dtype=layer.dtype_policy,
             activity_regularizer=layer.activity_regularizer,
@@ -100,55 +104,58 @@ class SubspaceHead(keras.layers.Layer):
         self.built = True
 
     def call(self, projections: Any) -> Any:
-        """Return what the SAC layer makes of its projections."""
+        """Return the outputs of the SAC layer for its projections."""
         return self._combine(projections)
 
     def get_config(self) -> dict[str, Any]:
         """Refuse to be saved."""
         raise ValueError(
-            f"The head of {self.name!r} shares its weights with the model it was cut from, and is "
-            "not saved by itself. Save that model: training the head has trained it."
+            f"The head {self.name!r} shares its weights with the model that it was cut from and "
+            "cannot be saved on its own. Save that model: training the head has trained it."
         )
 
 
-def _find(model: keras.Model, layer: SubspaceLayer | None) -> SubspaceLayer:
+def _find(model: keras.Model, targets: Any) -> SubspaceLayer:
     if not isinstance(model, keras.Sequential | keras.Function):
         raise ValueError(
-            "`precompute_projection` cuts a graph of layers in two and needs a Functional or "
-            f"Sequential model; received {type(model).__name__}. In a subclassed model, call "
-            "`layer.project(x)` once and `layer.combine(z)` in the training step."
+            "`model` must be a Functional or Sequential model, a graph of layers. Received: "
+            f"{type(model).__name__}. In a subclassed model, call `layer.project(x)` once and "
+            "`layer.combine(z)` in the training step."
         )
     if not model.built:
         raise ValueError(
-            f"The model {model.name!r} is not built. Begin it with `keras.Input(shape)`, or call "
-            "`model.build(input_shape)`."
+            f"`model` must be built. Received: {model.name!r}, which is not built. Begin it with "
+            "`keras.Input(shape)`, or call `model.build(input_shape)`."
         )
     if len(model.inputs) != 1:
         raise ValueError(
-            f"The model {model.name!r} has {len(model.inputs)} inputs; expected one. Project by "
-            "hand: `layer.project(x)`."
+            f"`model` must have one input. Received: {model.name!r} with {len(model.inputs)} "
+            "inputs. Call `layer.project(x)` and `layer.combine(z)` yourself."
         )
-    found = [each for each in model.layers if isinstance(each, SubspaceLayer)]
-    if layer is None and found:
-        return found[0]
-    if layer is not None and any(layer is each for each in found):
-        return layer
-    nested = sac_layers(model)
-    hint = (
-        f" Those of nested models ({', '.join(each.name for each in nested)}) cannot be reached "
-        "from here: pass the nested model."
-        if nested
-        else ""
+    reachable = [each for each in model.layers if isinstance(each, SubspaceLayer)]
+    if targets is None and reachable:
+        return reachable[0]
+    selected = select_sac_layers(model, targets, purpose="projected")
+    if targets is not None and len(selected) > 1:
+        raise ValueError(
+            "`targets` must select one SAC layer. Received: targets that select "
+            f"{[each.name for each in selected]}. Pass one of these names."
+        )
+    for each in selected:
+        if any(each is other for other in reachable):
+            return each
+    raise ValueError(
+        f"`targets` must select a SAC layer among the layers of {model.name!r} itself. Received: "
+        f"{', '.join(repr(each.name) for each in selected)}, inside nested models or layers. Pass "
+        "the nested model."
     )
-    what = "no SAC layer" if layer is None else f"no layer {layer.name!r}"
-    raise ValueError(f"There is {what} among the layers of {model.name!r}.{hint}")
 
 
 def _check_frozen(layer: SubspaceLayer) -> None:
-    # Raises the layer's own error where there is no basis yet.
+    # Raises the layer's own error if it has no basis yet.
     layer.get_basis()
     if layer.basis_trainable:
         raise ValueError(
             f"The basis of {layer.name!r} is trained, so its projections change with every step. "
-            "Call `freeze_basis()` first, or train the model itself."
+            "Call `layer.freeze_basis()` first, or train the model itself."
         )

@@ -1,14 +1,14 @@
-"""Which order of the products costs fewer multiplications."""
+"""Compare the cost of two thin products with the cost of one product with the kernel."""
 
 import math
 from collections.abc import Sequence
 
 
 def factored_is_cheaper(rows: int | None, in_dim: int, rank: int, units: int) -> bool:
-    """Whether `(x B) L` needs no more multiplications than `x (B L)`.
+    """Return whether `(x B) L` needs no more multiplications than `x (B L)`.
 
-    `rows rank (in_dim + units)` against `in_dim rank units + rows in_dim units`; an unknown
-    number of rows is taken as large.
+    `rows rank (in_dim + units)` against `in_dim rank units + rows in_dim units`. An unknown number
+    of rows, `None`, counts as large.
     """
     factored = rank * (in_dim + units)
     merged = in_dim * units
@@ -18,5 +18,5 @@ def factored_is_cheaper(rows: int | None, in_dim: int, rank: int, units: int) ->
 
 
 def rows_of(shape: Sequence[int | None]) -> int | None:
-    """Product of the sizes, `None` if one is not known, or a symbol that torch is tracing."""
+    """Return the product of the sizes; `None` if one is unknown or a symbol that torch traces."""
     return math.prod(shape) if all(isinstance(size, int) for size in shape) else None  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""`SACConv1D/2D/3D`: convolutions with fixed basis filters and a trained 1x1 learner."""
+"""`SACConv1D`, `SACConv2D` and `SACConv3D`: convolutions inside a fixed subspace."""
 
 import keras
 
@@ -9,14 +9,15 @@ from keras_sac.layers._conv_layer import SACConv
 class SACConv1D(SACConv):
     """1-D convolution with fixed basis filters and a trained 1x1 learner.
 
-    `y = activation(conv(x, B) L + bias)`: the `rank` filters of `B` come from the data's patches
-    and are not trained; `L (rank, filters)` is. A patch has `kernel_size * channels` entries.
+    `y = activation(conv(x, B) L + bias)`: the `rank` filters of `B` are computed from
+    patches of the data and not trained; `L (rank, filters)` is trained. A patch has
+    `kernel_size * channels` entries.
 
     Args:
         filters: positive integer, number of output channels.
         kernel_size: length of a patch, an integer or a tuple of one.
         basis: a `Basis` or an array of shape `(kernel_size * channels, rank)`, or a kind, as in
-            `SACDense`; a row's entries are in the order `(step, channel)`.
+            `SACDense`. The entries of a row are in the order `(step, channel)`.
         rank: number of basis filters, at most `kernel_size * channels`.
         strides: step of the window.
         padding: `"valid"`, `"same"` or `"causal"`.
@@ -24,7 +25,7 @@ class SACConv1D(SACConv):
         dilation_rate: spacing of the taps.
         activation: as in `keras.layers.Conv1D`.
         use_bias: whether to add a trained bias.
-        **kwargs: what `SACDense` takes besides (`center`, `learner_initializer`, `name`, ...).
+        **kwargs: other arguments of `SACDense` (`center`, `learner_initializer`, `name`, ...).
 
     Input shape: `(batch, steps, channels)`, or `(batch, channels, steps)` with
         `"channels_first"`.
@@ -46,21 +47,22 @@ class SACConv1D(SACConv):
         Denil et al., 2013, "Predicting Parameters in Deep Learning".
     """
 
-    _stock = keras.layers.Conv1D
+    stock_class = keras.layers.Conv1D
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class SACConv2D(SACConv):
     """2-D convolution with fixed basis filters and a trained 1x1 learner.
 
-    `y = activation(conv(x, B) L + bias)`: the `rank` filters of `B` come from the data's patches
-    and are not trained; `L (rank, filters)` is. A patch has `height * width * channels` entries.
+    `y = activation(conv(x, B) L + bias)`: the `rank` filters of `B` are computed from
+    patches of the data and not trained; `L (rank, filters)` is trained. A patch has
+    `height * width * channels` entries.
 
     Args:
         filters: positive integer, number of output channels.
         kernel_size: integer or tuple of two, `(height, width)` of a patch.
         basis: a `Basis` or an array of shape `(height * width * channels, rank)`, or a kind, as
-            in `SACDense`; a row's entries are in the order `(row, column, channel)`.
+            in `SACDense`. The entries of a row are in the order `(row, column, channel)`.
         rank: number of basis filters, at most `height * width * channels`.
         strides: step of the window, an integer or a tuple of two.
         padding: `"valid"` or `"same"`.
@@ -68,7 +70,7 @@ class SACConv2D(SACConv):
         dilation_rate: spacing of the taps, an integer or a tuple of two.
         activation: as in `keras.layers.Conv2D`.
         use_bias: whether to add a trained bias.
-        **kwargs: what `SACDense` takes besides (`center`, `learner_initializer`, `name`, ...).
+        **kwargs: other arguments of `SACDense` (`center`, `learner_initializer`, `name`, ...).
 
     Input shape: `(batch, height, width, channels)`, or `(batch, channels, height, width)` with
         `"channels_first"`.
@@ -90,21 +92,22 @@ class SACConv2D(SACConv):
         Denil et al., 2013, "Predicting Parameters in Deep Learning".
     """
 
-    _stock = keras.layers.Conv2D
+    stock_class = keras.layers.Conv2D
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class SACConv3D(SACConv):
     """3-D convolution with fixed basis filters and a trained 1x1 learner.
 
-    `y = activation(conv(x, B) L + bias)`: the `rank` filters of `B` come from the data's patches
-    and are not trained; `L (rank, filters)` is. A patch has `prod(kernel_size) * channels` entries.
+    `y = activation(conv(x, B) L + bias)`: the `rank` filters of `B` are computed from
+    patches of the data and not trained; `L (rank, filters)` is trained. A patch has
+    `prod(kernel_size) * channels` entries.
 
     Args:
         filters: positive integer, number of output channels.
         kernel_size: integer or tuple of three, the size of a patch.
         basis: a `Basis` or an array of shape `(prod(kernel_size) * channels, rank)`, or a kind, as
-            in `SACDense`; a row's entries are in the order of the axes, the channel last.
+            in `SACDense`. The entries of a row are in the order of the axes, the channel last.
         rank: number of basis filters, at most `prod(kernel_size) * channels`.
         strides: step of the window, an integer or a tuple of three.
         padding: `"valid"` or `"same"`.
@@ -112,7 +115,7 @@ class SACConv3D(SACConv):
         dilation_rate: spacing of the taps, an integer or a tuple of three.
         activation: as in `keras.layers.Conv3D`.
         use_bias: whether to add a trained bias.
-        **kwargs: what `SACDense` takes besides (`center`, `learner_initializer`, `name`, ...).
+        **kwargs: other arguments of `SACDense` (`center`, `learner_initializer`, `name`, ...).
 
     Input shape: `(batch, depth, height, width, channels)`, or with the channels second.
     Output shape: as `keras.layers.Conv3D`.
@@ -132,4 +135,4 @@ class SACConv3D(SACConv):
         Denil et al., 2013, "Predicting Parameters in Deep Learning".
     """
 
-    _stock = keras.layers.Conv3D
+    stock_class = keras.layers.Conv3D

@@ -1,47 +1,47 @@
-"""`SACDense`: a densely connected layer trained inside a fixed subspace."""
+"""`SACDense`: a dense layer that is trained inside a fixed subspace."""
 
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_sac._model import kind_of
+from keras_sac._arguments import integer
 from keras_sac.layers._product_order import factored_is_cheaper, rows_of
 from keras_sac.layers._subspace_layer import SubspaceLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class SACDense(SubspaceLayer):
-    """Densely connected layer whose kernel is a frozen basis times a small trained learner.
+    """Dense layer whose kernel is a fixed basis times a small trained learner.
 
-    `y = activation((x - mean) B L + bias)` with the basis `B (in_dim, rank)`, computed from the
-    data and not trained, and the learner `L (rank, units)`, trained: `rank * units` trainable
-    numbers instead of `in_dim * units`. `B L` is never formed where two thin products are cheaper;
-    which order is cheaper is decided from the shapes. The mean is subtracted with `center` only.
+    `y = activation((x - mean) B L + bias)`. The basis `B (in_dim, rank)` is computed from data and
+    not trained. The learner `L (rank, units)` is trained: `rank * units` trainable parameters
+    instead of `in_dim * units`. The layer multiplies by `B`, then by `L`, or by `B L` where that is
+    cheaper for the shapes. The mean is subtracted with `center` only.
 
     Args:
         units: positive integer, size of the output.
-        basis: the subspace: a `keras_sac.bases.Basis`, an array of shape `(in_dim, rank)`, or a
-            kind. `"random"` (orthogonal) and `"dct"` are made when the layer is built; `"pca"`,
-            `"pca_whitened"`, `"lda"` and `"lda_pca"` by `adapt(data)`.
-        rank: number of columns, `1 <= rank <= in_dim`. Needed with a kind; with a `Basis` or an
-            array it may be left out, or keep the leading columns only.
+        basis: the subspace: a `keras_sac.bases.Basis`, an array of shape `(in_dim, rank)`, or the
+            name of a kind. `"random"` (orthogonal) and `"dct"` are made when the layer is built;
+            `"pca"`, `"pca_whitened"`, `"lda"` and `"lda_pca"` are computed by `adapt(data)`.
+        rank: number of columns, `1 <= rank <= in_dim`. Required with the name of a kind. With a
+            `Basis` or an array, keeps the leading columns; defaults to all.
         activation: as in `keras.layers.Dense`.
         use_bias: whether to add a trained bias.
         center: subtract the mean of the data that the basis was computed from.
-        basis_trainable: train the basis too (see `unfreeze_basis` and `BasisFinetuning`).
+        basis_trainable: train the basis, too (see `unfreeze_basis` and `BasisFinetuning`).
         basis_constraint: constraint of a trained basis, such as `keras_sac.layers.Orthonormal()`.
-        learner_initializer: `None` (default) draws the learner uniformly, with the variance that
-            gives the outputs the same variance as those of a `Dense` with `glorot_uniform`. Any
-            Keras initializer is applied to the shape `(rank, units)`.
+        learner_initializer: Keras initializer for the shape `(rank, units)`. Defaults to a uniform
+            distribution that gives the outputs the variance of a `Dense` layer with
+            `glorot_uniform`.
         bias_initializer: initializer of the bias.
         learner_regularizer: regularizer of the learner.
         bias_regularizer: regularizer of the bias.
         activity_regularizer: regularizer of the output.
         learner_constraint: constraint of the learner.
         bias_constraint: constraint of the bias.
-        seed: integer that fixes the `"random"` basis.
+        seed: integer >= 0 that fixes the `"random"` basis. Defaults to a drawn one, which
+            `keras.utils.set_random_seed` makes repeatable.
         **kwargs: `name`, `dtype`, `trainable`, as for any Keras layer.
 
     Input shape: `(batch, ..., in_dim)`, at least two axes.
@@ -49,8 +49,8 @@ class SACDense(SubspaceLayer):
 
     Raises:
         ValueError: if `units` or `rank` are out of range, the basis has the wrong width or entries
-            that are not finite, or the layer is used before `adapt`. (A step that JAX has compiled
-            cannot look at the basis: `predict` on a layer without one gives NaN there.)
+            that are not finite, or the layer is used before `adapt`. (A step compiled by JAX cannot
+            check this: there, `predict` with a layer without a basis returns NaN.)
 
     Examples:
         >>> import keras, numpy as np
@@ -68,6 +68,8 @@ class SACDense(SubspaceLayer):
         Denil et al., 2013, "Predicting Parameters in Deep Learning"; Li et al., 2018, "Measuring
         the Intrinsic Dimension of Objective Landscapes".
     """
+
+    stock_class = keras.layers.Dense
 
     def __init__(
         self,
@@ -108,13 +110,13 @@ class SACDense(SubspaceLayer):
             seed=seed,
             **kwargs,
         )
-        self.units = positive_integer("units", units)
+        self.units = integer("units", units, 1)
         self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
     def build(self, input_shape: Any) -> None:
         """Add the weights for inputs of width `input_shape[-1]`."""
-        self._add_subspace_weights(self._grid(input_shape), self.units)
+        self.add_subspace_weights(self.input_grid(input_shape), self.units)
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: self.in_dim})
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
@@ -122,38 +124,44 @@ class SACDense(SubspaceLayer):
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the configuration; the basis is named by its kind, its matrix is a weight."""
+        """Return the configuration. It names the kind of the basis; the matrix is a weight."""
         return {**super().get_config(), "units": self.units}
 
-    def _grid(self, input_shape: Any) -> tuple[int, ...]:
+    def input_grid(self, input_shape: Any) -> tuple[int | None, ...]:
+        """Return `(in_dim,)`."""
         return (input_shape[-1],)
 
-    def _samples(self, inputs: np.ndarray) -> np.ndarray:
-        return kind_of(keras.layers.Dense).rows(self, inputs)
+    def kernel_shape(self) -> tuple[int, ...]:
+        """Return `(in_dim, units)`."""
+        return (self.in_dim, self.units)
 
-    def _factored(self, inputs: Any) -> bool:
+    def is_factored(self, inputs: Any) -> bool:
+        """Return whether two thin products are cheaper for this number of rows."""
         rows = rows_of(inputs.shape[:-1])
         return factored_is_cheaper(rows, self.in_dim, self.rank, self.units)
 
-    def _apply_basis(self, inputs: Any) -> Any:
+    def apply_basis(self, inputs: Any) -> Any:
+        """Return `x B`, shape `(batch, ..., rank)`."""
         return ops.matmul(inputs, self.basis)
 
-    def _apply_learner(self, projections: Any) -> Any:
+    def apply_learner(self, projections: Any) -> Any:
+        """Return `z L`, shape `(batch, ..., units)`."""
         return ops.matmul(projections, self.learner)
 
-    def _apply_kernel(self, inputs: Any, kernel: Any) -> Any:
+    def apply_kernel(self, inputs: Any, kernel: Any) -> Any:
+        """Return `x W`, shape `(batch, ..., units)`."""
         return ops.matmul(inputs, kernel)
 
-    def _kernel_shape(self) -> tuple[int, ...]:
-        return (self.in_dim, self.units)
-
-    def _stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
+    def make_stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        """Return a built `Dense` layer from `in_dim` to `units`."""
         return _dense(self.in_dim, self.units, kwargs)
 
-    def _basis_layer(self, **kwargs: Any) -> keras.layers.Layer:
+    def make_basis_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        """Return a built `Dense` layer from `in_dim` to `rank`."""
         return _dense(self.in_dim, self.rank, kwargs)
 
-    def _learner_layer(self, **kwargs: Any) -> keras.layers.Layer:
+    def make_learner_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        """Return a built `Dense` layer from `rank` to `units`."""
         return _dense(self.rank, self.units, kwargs)
 
 
@@ -161,10 +169,3 @@ def _dense(in_dim: int, units: int, kwargs: dict[str, Any]) -> keras.layers.Dens
     layer = keras.layers.Dense(units, **kwargs)
     layer.build((None, in_dim))
     return layer
-
-
-def positive_integer(name: str, value: Any) -> int:
-    """Return `value` if it is a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"`{name}` must be a positive integer; received {value!r}.")
-    return int(value)

@@ -1,4 +1,4 @@
-"""`SACEinsumDense`: an einsum layer trained inside a fixed subspace."""
+"""`SACEinsumDense`: an einsum layer that is trained inside a fixed subspace."""
 
 import math
 from typing import Any
@@ -7,32 +7,32 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sac._model import EinsumEquation, kind_of
+from keras_sac._model import EinsumEquation
 from keras_sac.layers._product_order import factored_is_cheaper, rows_of
 from keras_sac.layers._subspace_layer import SubspaceLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class SACEinsumDense(SubspaceLayer):
-    """Einsum layer whose kernel is a frozen basis times a small trained learner.
+    """Einsum layer whose kernel is a fixed basis times a small trained learner.
 
-    `y = activation(einsum(equation, x, K) + bias)`, `K = B L`: the axes that the equation sums over
-    are the rows of the basis `B (in_dim, rank)`, the axes that it makes are the columns of the
-    learner `L (rank, units)`. This covers the projections of `MultiHeadAttention`:
+    `y = activation(einsum(equation, x, K) + bias)`, `K = B L`. The axes that the equation sums over
+    are the rows of the basis `B (in_dim, rank)`; the axes that the kernel adds to the output are
+    the columns of the learner `L (rank, units)`. Such are the projections of `MultiHeadAttention`:
     `"abc,cde->abde"` (query, key, value) and `"abcd,cde->abe"` (output).
 
     Args:
-        equation: as in `keras.layers.EinsumDense`; kernels with an axis that is in input and
-            output at once do not factor and are refused.
+        equation: as in `keras.layers.EinsumDense`. A kernel with an axis that is in both input and
+            output does not factor.
         output_shape: integer or tuple, as in `keras.layers.EinsumDense` (no batch axis).
         basis: a `Basis` or an array of shape `(in_dim, rank)`, or a kind, as in `SACDense`;
             `in_dim` is the product of the contracted axes in the kernel's order.
         rank: number of columns, `1 <= rank <= in_dim`.
         activation: as in `keras.layers.EinsumDense`.
-        bias_axes: labels of the output's axes that get a bias, or `None` for no bias.
-        **kwargs: what `SACDense` takes besides (`center`, `learner_initializer`, `name`, ...).
+        bias_axes: labels of the output's axes that have a bias. Defaults to no bias.
+        **kwargs: other arguments of `SACDense` (`center`, `learner_initializer`, `name`, ...).
 
-    Input shape: what the equation says; the batch axis first.
+    Input shape: as in the equation, the batch axis first.
     Output shape: as `keras.layers.EinsumDense`.
 
     Raises:
@@ -51,6 +51,8 @@ class SACEinsumDense(SubspaceLayer):
         Denil et al., 2013, "Predicting Parameters in Deep Learning".
     """
 
+    stock_class = keras.layers.EinsumDense
+
     def __init__(
         self,
         equation: str,
@@ -63,7 +65,10 @@ class SACEinsumDense(SubspaceLayer):
         **kwargs: Any,
     ):
         if "use_bias" in kwargs:
-            raise ValueError("An einsum layer has a bias where `bias_axes` names axes for it.")
+            raise ValueError(
+                "`SACEinsumDense` has no argument `use_bias`. Received: use_bias="
+                f"{kwargs['use_bias']!r}. Pass `bias_axes`, the labels of the axes with a bias."
+            )
         use_bias = bias_axes is not None
         super().__init__(basis, rank=rank, activation=activation, use_bias=use_bias, **kwargs)
         self.equation = equation
@@ -76,22 +81,22 @@ class SACEinsumDense(SubspaceLayer):
         if None in made:
             missing = [c for c, size in zip(self._parsed.made, made, strict=True) if size is None]
             raise ValueError(
-                f"`output_shape` must give a size to {missing}, the axes that the layer makes; "
-                f"received {output_shape!r} for {equation!r}."
+                f"`output_shape` must give a size to {missing}, the axes that the kernel adds. "
+                f"Received: output_shape={output_shape!r} for {equation!r}"
             )
         if use_bias and not (bias_axes and set(bias_axes) <= set(self._parsed.outputs)):
             raise ValueError(
                 f"`bias_axes` must be labels of the output {self._parsed.outputs!r} of "
-                f"{equation!r}; received {bias_axes!r}."
+                f"{equation!r}. Received: bias_axes={bias_axes!r}"
             )
 
     def build(self, input_shape: Any) -> None:
         """Add the weights for inputs of shape `input_shape`, batch axis included."""
-        grid = self._grid(input_shape)
+        grid = self.input_grid(input_shape)
         self._contracted_sizes = grid
         self._input_shape = tuple(input_shape)
         self._output_shape = self.compute_output_shape(input_shape)
-        self._add_subspace_weights(
+        self.add_subspace_weights(
             grid,
             math.prod(self._made_sizes),
             bias_shape=self._bias_shape_for(self.bias_axes) if self.bias_axes else None,
@@ -114,8 +119,9 @@ class SACEinsumDense(SubspaceLayer):
             wanted = self._sizes.get(label)
             if size is not None and wanted is not None and size != wanted:
                 raise ValueError(
-                    f"Axis {label!r} of {self.equation!r} has the size {wanted} in `output_shape` "
-                    f"and {size} in the input, of shape {tuple(input_shape)}."
+                    f"Axis {label!r} of {self.equation!r} must have the size {wanted}, as in "
+                    f"`output_shape`. Received: an input of shape {tuple(input_shape)} with the "
+                    f"size {size}"
                 )
             labelled.append(wanted if size is None else size)
         rest = tuple(input_shape[:elided] if parsed.ellipsis == "left" else input_shape[-elided:])
@@ -124,9 +130,9 @@ class SACEinsumDense(SubspaceLayer):
         return (*rest, *labelled) if parsed.ellipsis == "left" else (*labelled, *rest)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the configuration; the basis is named by its kind, its matrix is a weight."""
+        """Return the configuration. It names the kind of the basis; the matrix is a weight."""
         config = super().get_config()
-        # `bias_axes` says it.
+        # An einsum layer has `bias_axes` instead.
         del config["use_bias"]
         config.update(
             equation=self.equation,
@@ -135,42 +141,87 @@ class SACEinsumDense(SubspaceLayer):
         )
         return config
 
-    def _grid(self, input_shape: Any) -> tuple[int, ...]:
+    def input_grid(self, input_shape: Any) -> tuple[int | None, ...]:
+        """Return the sizes of the contracted axes, in the kernel's order."""
         parsed = self._parsed
         axes = parsed.input_axes(parsed.contracted, len(input_shape))
         return tuple(input_shape[axis] for axis in axes)
 
-    def _samples(self, inputs: np.ndarray) -> np.ndarray:
-        return kind_of(keras.layers.EinsumDense).rows(self, inputs)
+    def kernel_shape(self) -> tuple[int, ...]:
+        """Return the sizes of the kernel's axes, in the order of the equation."""
+        labels = self._parsed.contracted + self._parsed.made
+        sizes = dict(zip(labels, (*self._contracted_sizes, *self._made_sizes), strict=True))
+        return tuple(sizes[label] for label in self._parsed.kernel)
 
-    def _factored(self, inputs: Any) -> bool:
+    def is_factored(self, inputs: Any) -> bool:
+        """Return whether two thin products are cheaper for this number of rows."""
         parsed, shape = self._parsed, inputs.shape
         contracted = parsed.input_axes(parsed.contracted, len(shape))
         rows = rows_of([size for axis, size in enumerate(shape) if axis not in contracted])
         return factored_is_cheaper(rows, self.in_dim, self.rank, math.prod(self._made_sizes))
 
-    def _einsum(self, equation: str, x: Any, weights: Any) -> Any:
-        return ops.einsum(self._parsed.spelled_out(equation, len(x.shape)), x, weights)
-
-    def _apply_basis(self, inputs: Any) -> Any:
+    def apply_basis(self, inputs: Any) -> Any:
+        """Return `x B`: the axes that pass through, then `rank`."""
         basis = ops.reshape(self.basis, (*self._contracted_sizes, self.rank))
         return self._einsum(self._parsed.project_equation(), inputs, basis)
 
-    def _apply_learner(self, projections: Any) -> Any:
+    def apply_learner(self, projections: Any) -> Any:
+        """Return `z L` with the axes of the output."""
         learner = ops.reshape(self.learner, (self.rank, *self._made_sizes))
         return self._einsum(self._parsed.combine_equation(), projections, learner)
 
-    def _apply_kernel(self, inputs: Any, kernel: Any) -> Any:
+    def apply_kernel(self, inputs: Any, kernel: Any) -> Any:
+        """Return `einsum(equation, x, kernel)`."""
         return self._einsum(self.equation.replace(" ", ""), inputs, kernel)
 
-    def _over_outputs(self, vector: Any) -> Any:
+    def broadcast_to_outputs(self, vector: Any) -> Any:
+        """Return a vector `(units,)` in the order of the output's axes, with ones in between."""
         return self._made_to_outputs(ops, vector)
 
-    def _as_bias(self, vector: np.ndarray) -> np.ndarray:
+    def as_bias(self, vector: np.ndarray) -> np.ndarray:
+        """Return a vector `(units,)` in the order of the output's axes, with ones in between."""
         return self._made_to_outputs(np, vector)
 
+    def make_stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        """Return a built `EinsumDense`; with `center`, all axes of the units have a bias."""
+        bias_axes = self.bias_axes
+        if kwargs.pop("use_bias") and self.center:
+            wanted = set(self._parsed.made) | set(bias_axes or "")
+            bias_axes = "".join(label for label in self._parsed.outputs if label in wanted)
+        layer = keras.layers.EinsumDense(
+            self.equation, self.partial_output_shape, bias_axes=bias_axes, **kwargs
+        )
+        layer.build(self._input_shape)
+        return layer
+
+    def make_basis_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        """Return a built `EinsumDense` that contracts the inputs to `rank`."""
+        equation = self._parsed.project_equation()
+        # The labels of the result. The last one is the rank, a label that the equation lacks.
+        labels = EinsumEquation.parse(equation).outputs
+        sizes = {**self._sizes, labels[-1]: self.rank}
+        bias_axes = labels[-1] if kwargs.pop("use_bias") else None
+        # As the argument of a layer: without the batch axis, which an ellipsis on the left holds.
+        named = labels if self._parsed.ellipsis == "left" else labels[1:]
+        shape = tuple(sizes.get(label) for label in named)
+        layer = keras.layers.EinsumDense(equation, shape, bias_axes=bias_axes, **kwargs)
+        layer.build(self._input_shape)
+        return layer
+
+    def make_learner_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        """Return a built `EinsumDense` from `rank` to the made axes."""
+        equation = self._parsed.combine_equation()
+        bias_axes = self.bias_axes if kwargs.pop("use_bias") else None
+        layer = keras.layers.EinsumDense(
+            equation, self.partial_output_shape, bias_axes=bias_axes, **kwargs
+        )
+        layer.build(self.make_basis_layer(use_bias=False).compute_output_shape(self._input_shape))
+        return layer
+
+    def _einsum(self, equation: str, x: Any, weights: Any) -> Any:
+        return ops.einsum(self._parsed.spelled_out(equation, len(x.shape)), x, weights)
+
     def _made_to_outputs(self, xp: Any, vector: Any) -> Any:
-        # From the kernel's order of the made axes to the output's, with ones in between.
         made = self._parsed.made
         in_order = [label for label in self._parsed.outputs if label in made]
         grid = xp.reshape(vector, self._made_sizes)
@@ -188,48 +239,8 @@ class SACEinsumDense(SubspaceLayer):
         known = [size for size in wanted[first:] if size is not None]
         if len(known) < len(wanted[first:]):
             raise ValueError(
-                f"A bias over the axes {axes!r} of {self.equation!r} needs their sizes; the output "
-                f"has shape {shape}. Fix the size of the input, or choose other `bias_axes`."
+                f"A bias over the axes {axes!r} of {self.equation!r} needs their sizes. Received: "
+                f"an output of shape {shape}. Fix the size of the input, or choose other "
+                "`bias_axes`."
             )
         return (*known, *trailing)
-
-    def _shape_kernel(self, xp: Any, matrix: Any) -> Any:
-        order = self._parsed.contracted + self._parsed.made
-        kernel = xp.reshape(matrix, (*self._contracted_sizes, *self._made_sizes))
-        return xp.transpose(kernel, [order.index(label) for label in self._parsed.kernel])
-
-    def _stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
-        bias_axes = self.bias_axes
-        if kwargs.pop("use_bias") and self.center:
-            wanted = set(self._parsed.made) | set(bias_axes or "")
-            bias_axes = "".join(label for label in self._parsed.outputs if label in wanted)
-        layer = keras.layers.EinsumDense(
-            self.equation, self.partial_output_shape, bias_axes=bias_axes, **kwargs
-        )
-        layer.build(self._input_shape)
-        return layer
-
-    def _basis_layer(self, **kwargs: Any) -> keras.layers.Layer:
-        equation = self._parsed.project_equation()
-        # The labels of what comes out; the last is the rank, of which no other layer knows.
-        labels = EinsumEquation.parse(equation).outputs
-        sizes = {**self._sizes, labels[-1]: self.rank}
-        bias_axes = labels[-1] if kwargs.pop("use_bias") else None
-        shape = self._shape_of(labels, sizes)
-        layer = keras.layers.EinsumDense(equation, shape, bias_axes=bias_axes, **kwargs)
-        layer.build(self._input_shape)
-        return layer
-
-    def _learner_layer(self, **kwargs: Any) -> keras.layers.Layer:
-        equation = self._parsed.combine_equation()
-        bias_axes = self.bias_axes if kwargs.pop("use_bias") else None
-        layer = keras.layers.EinsumDense(
-            equation, self.partial_output_shape, bias_axes=bias_axes, **kwargs
-        )
-        layer.build(self._basis_layer(use_bias=False).compute_output_shape(self._input_shape))
-        return layer
-
-    def _shape_of(self, labels: str, sizes: dict[str, int | None]) -> tuple[int | None, ...]:
-        # As the argument of a layer: without the batch axis, which an ellipsis on the left has.
-        named = labels if self._parsed.ellipsis == "left" else labels[1:]
-        return tuple(sizes.get(label) for label in named)

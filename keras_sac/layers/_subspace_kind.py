@@ -1,4 +1,4 @@
-"""The entry of the SAC layers in the table of layer classes."""
+"""Entry of the SAC layers in the table of layer classes."""
 
 import math
 from typing import Any
@@ -7,14 +7,15 @@ import keras
 import numpy as np
 
 from keras_sac._model import KernelAxes, LayerKind, register_layer
+from keras_sac.layers._product_order import factored_is_cheaper
 from keras_sac.layers._subspace_layer import SubspaceLayer
 
 
 class SubspaceKind(LayerKind):
-    """`y = (x B) L` or `x (B L)`, whichever takes fewer multiplications."""
+    """SAC layers: `y = (x B) L` or `x (B L)`, whichever takes fewer multiplications."""
 
     def kernels(self, layer: Any) -> dict[str, KernelAxes]:
-        """Return the axes of the learner, `(rank, units)`: the trained one of the two factors."""
+        """Return the axes of the learner, `(rank, units)`, the factor that is trained."""
         return {"learner": KernelAxes((0,), (1,))}
 
     def uses(
@@ -24,17 +25,17 @@ class SubspaceKind(LayerKind):
         return math.prod(output_shape) / layer.learner.shape[-1]
 
     def multiplied(self, layer: Any) -> dict[str, Any]:
-        """Return basis and learner, or the kernel where one product is cheaper than two."""
+        """Return basis and learner, or the kernel if one product is cheaper than two."""
         (in_dim, rank), units = layer.basis.shape, layer.learner.shape[-1]
-        if rank * (in_dim + units) <= in_dim * units:
+        if factored_is_cheaper(None, in_dim, rank, units):
             return {"basis": layer.basis, "learner": layer.learner}
-        # The layer forms the kernel then, once a batch, which is not counted.
+        # The layer then forms the kernel once per batch, which is not counted.
         basis, learner = map(keras.ops.convert_to_numpy, (layer.basis, layer.learner))
         return {"kernel": np.matmul(basis, learner)}
 
     def rows(self, layer: Any, inputs: np.ndarray) -> np.ndarray:
         """Return the inputs as rows of the width of the basis."""
-        return layer._samples(inputs)
+        return layer.rows(inputs)
 
 
 register_layer(SubspaceLayer, SubspaceKind())

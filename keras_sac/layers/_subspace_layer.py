@@ -1,103 +1,272 @@
-"""What all layers with a fixed basis and a trained learner share."""
+"""`SubspaceLayer`: base class of the layers with a fixed basis and a trained learner."""
 
-from typing import Any
+import abc
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_sac.layers._adapt import basis_of_inputs
-from keras_sac.layers._factor_layers import factor_layers
-from keras_sac.layers._learner_scale import input_gain
-from keras_sac.layers._merged_layer import merged_layer
+from keras_sac._arguments import drawn_seed
+from keras_sac.bases import Basis
+from keras_sac.layers._adapt import adapt_layer
+from keras_sac.layers._basis_source import resolve
+from keras_sac.layers._basis_state import (
+    basis_is_missing,
+    missing_basis,
+    require_basis,
+    require_built,
+)
 from keras_sac.layers._orthonormal import Orthonormal
-from keras_sac.layers._state import SubspaceState
+from keras_sac.layers._product_order import factored_is_cheaper
+from keras_sac.layers._stock_versions import factor_layers, merged_layer, stock_kind
+from keras_sac.layers._subspace_config import subspace_config
+from keras_sac.layers._subspace_weights import add_weights
 
 
-class SubspaceLayer(SubspaceState):
-    """Base of the SAC layers: kernel = basis (fixed) times learner (trained).
+class SubspaceLayer(keras.layers.Layer, abc.ABC):
+    """Base class of the SAC layers: kernel = basis (fixed) times learner (trained).
 
-    `kernel (in_dim, units) = basis (in_dim, rank) @ learner (rank, units)`, applied as two thin
-    products. Use `SACDense`, `SACConv1D/2D/3D` or `SACEinsumDense`; this class is for
-    `isinstance` and for a sibling of yours, which says how inputs are read as rows of width
-    `in_dim` (`_grid`, `_samples`), how the products are carried out (`_apply_basis`,
-    `_apply_learner`, `_apply_kernel`, `_factored`), what stock layer it replaces
-    (`_kernel_shape`, `_stock_layer`), and which two do the same (`_basis_layer`, `_learner_layer`).
+    `kernel (in_dim, units) = basis (in_dim, rank) @ learner (rank, units)`. Use `SACDense`,
+    `SACConv1D/2D/3D` or `SACEinsumDense`; subclass this class to factor another layer.
 
-    Weights, in this order: `learner`, `bias`, `basis`, `mean` (with `center`).
+    Weights, in this order: `learner`, `bias` (with `use_bias`), `basis`, `mean` (with `center`).
+
+    A subclass sets `stock_class` to the layer class that it replaces, calls `add_subspace_weights`
+    in `build`, and implements the abstract methods. The table of layer classes tells how
+    `stock_class` reads its inputs as rows and which axes its kernel has, so the subclass needs the
+    attributes of that class that the entry reads (`kernel_size`, `equation`, ...); for a class
+    that is not in the table, call `keras_sac.register_layer` first. The methods with a body are
+    defaults for layers that multiply the last axis of their inputs; override them otherwise.
+
+    Args: as in `SACDense`, without `units`.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> from keras import ops
+        >>> from keras_sac.layers import SubspaceLayer
+        >>> def dense(in_dim, units, **kwargs):
+        ...     layer = keras.layers.Dense(units, **kwargs)
+        ...     layer.build((None, in_dim))
+        ...     return layer
+        >>> class SACLinear(SubspaceLayer):
+        ...     stock_class = keras.layers.Dense
+        ...     def __init__(self, units, basis, **kwargs):
+        ...         super().__init__(basis, **kwargs)
+        ...         self.units = units
+        ...     def build(self, input_shape):
+        ...         self.add_subspace_weights(self.input_grid(input_shape), self.units)
+        ...     def get_config(self):
+        ...         return {**super().get_config(), "units": self.units}
+        ...     def input_grid(self, input_shape):
+        ...         return (input_shape[-1],)
+        ...     def kernel_shape(self):
+        ...         return (self.in_dim, self.units)
+        ...     def apply_basis(self, inputs):
+        ...         return ops.matmul(inputs, self.basis)
+        ...     def apply_learner(self, projections):
+        ...         return ops.matmul(projections, self.learner)
+        ...     def apply_kernel(self, inputs, kernel):
+        ...         return ops.matmul(inputs, kernel)
+        ...     def make_stock_layer(self, **kwargs):
+        ...         return dense(self.in_dim, self.units, **kwargs)
+        ...     def make_basis_layer(self, **kwargs):
+        ...         return dense(self.in_dim, self.rank, **kwargs)
+        ...     def make_learner_layer(self, **kwargs):
+        ...         return dense(self.rank, self.units, **kwargs)
+        >>> x = np.random.default_rng(0).normal(size=(64, 9)).astype("float32")
+        >>> layer = SACLinear(4, "pca", rank=2)
+        >>> layer.adapt(x)
+        >>> tuple(layer(x).shape), type(layer.to_dense()).__name__
+        ((64, 4), 'Dense')
     """
 
-    # Samples a batch when `adapt` reads an array.
-    _adapt_batch_size = 8192
+    # The stock layer class that the layer replaces.
+    stock_class: ClassVar[type]
+    # Samples per batch when `adapt` reads an array.
+    adapt_batch_size: ClassVar[int] = 8192
 
-    @property
-    def kernel(self) -> Any:
-        """The merged kernel, in the stock layer's shape: `basis @ learner`."""
-        self._require_built("kernel")
-        return self._shape_kernel(ops, ops.matmul(self.basis, self.learner))
+    def __init__(
+        self,
+        basis: Any,
+        *,
+        rank: int | None = None,
+        activation: Any = None,
+        use_bias: bool = True,
+        center: bool = False,
+        basis_trainable: bool = False,
+        basis_constraint: Any = None,
+        learner_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        learner_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        learner_constraint: Any = None,
+        bias_constraint: Any = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self.kind, self._given, self.rank = resolve(basis, rank)
+        self.activation = keras.activations.get(activation)
+        self.use_bias = use_bias
+        self.center = center
+        self.basis_trainable = basis_trainable
+        self.basis_constraint = keras.constraints.get(basis_constraint)
+        # `None` stands for the initialization that keeps the stock layer's output variance.
+        self.learner_initializer = keras.initializers.get(learner_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.learner_regularizer = keras.regularizers.get(learner_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.learner_constraint = keras.constraints.get(learner_constraint)
+        self.bias_constraint = keras.constraints.get(bias_constraint)
+        self.seed = drawn_seed(seed)
+        self._gain: float | None = None
+        self._basis_is_set = False
+        if center and self._given is not None and self._given.mean is None:
+            raise ValueError(
+                "`center=True` needs the mean of the data. Received: a basis without one. Use a "
+                "basis computed from data, give it a mean (`Basis(matrix, mean=mean)`), or pass "
+                "`center=False`."
+            )
 
-    def _shape_kernel(self, xp: Any, matrix: Any) -> Any:
-        """Give `(in_dim, units)` the stock kernel's shape; `xp` is `keras.ops` or NumPy."""
-        return xp.reshape(matrix, self._kernel_shape())
+    # What a subclass implements.
+
+    @abc.abstractmethod
+    def input_grid(self, input_shape: Any) -> tuple[int | None, ...]:
+        """Return the shape of one row of inputs before it is flattened to `(in_dim,)`.
+
+        `input_shape` has the batch axis. `(in_dim,)` for a dense layer, `(*kernel_size, channels)`
+        for a convolution; the `"dct"` basis is made on this grid.
+        """
+
+    @abc.abstractmethod
+    def kernel_shape(self) -> tuple[int, ...]:
+        """Return the shape of the stock layer's kernel."""
+
+    @abc.abstractmethod
+    def apply_basis(self, inputs: Any) -> Any:
+        """Return the product of inputs and basis: the stock layer's output with `rank` units."""
+
+    @abc.abstractmethod
+    def apply_learner(self, projections: Any) -> Any:
+        """Return the product of projections, as `apply_basis` returns them, and learner."""
+
+    @abc.abstractmethod
+    def apply_kernel(self, inputs: Any, kernel: Any) -> Any:
+        """Return the product of inputs and a kernel of shape `kernel_shape()`, without a bias."""
+
+    @abc.abstractmethod
+    def make_stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        """Return a built `stock_class` layer of this layer's sizes; `kwargs` go to its constructor.
+
+        They hold `use_bias`, `activation`, `name`, `dtype` and the regularizers and constraints of
+        the bias. The same `kwargs` go to the two methods below.
+        """
+
+    @abc.abstractmethod
+    def make_basis_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        """Return a built stock layer for `apply_basis`; its kernel is `(in_dim, rank)` as rows."""
+
+    @abc.abstractmethod
+    def make_learner_layer(self, **kwargs: Any) -> keras.layers.Layer:
+        """Return a built stock layer for `apply_learner`; its kernel is `(rank, units)` as rows."""
+
+    # What a subclass may override.
+
+    def rows(self, inputs: np.ndarray) -> np.ndarray:
+        """Return a batch of inputs as rows `(n, in_dim)` that the kernel's matrix multiplies."""
+        return stock_kind(self.stock_class).rows(self, inputs)
+
+    def is_factored(self, inputs: Any) -> bool:
+        """Return whether two thin products take fewer multiplications than one with the kernel."""
+        return factored_is_cheaper(None, self.in_dim, self.rank, self.learner.shape[1])
+
+    def broadcast_to_projections(self, vector: Any) -> Any:
+        """Return a vector `(rank,)` in a shape that broadcasts over projections."""
+        return vector
+
+    def broadcast_to_outputs(self, vector: Any) -> Any:
+        """Return a vector `(units,)` in a shape that broadcasts over outputs."""
+        return vector
+
+    def add_bias(self, outputs: Any) -> Any:
+        """Return the outputs plus the bias."""
+        return ops.add(outputs, self.bias)
+
+    def as_bias(self, vector: np.ndarray) -> np.ndarray:
+        """Return a vector `(units,)` in the shape of the stock layer's bias."""
+        return vector
+
+    def samples_at_once(self, inputs: np.ndarray) -> int:
+        """Return how many samples of a batch `adapt` turns into rows at once."""
+        return len(inputs)
+
+    def add_subspace_weights(
+        self,
+        grid: tuple[int, ...],
+        units: int,
+        *,
+        fan_out: int | None = None,
+        bias_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        """Add `learner`, `bias`, `basis` and `mean`; for `build`.
+
+        Args:
+            grid: as `input_grid` returns it; its product is `in_dim`.
+            units: number of columns of the learner.
+            fan_out: `fan_out` of the stock layer's kernel, for the initialization of the learner.
+                Defaults to `units`.
+            bias_shape: shape of the stock layer's bias. Defaults to `(units,)`.
+        """
+        add_weights(self, grid, units, fan_out, bias_shape)
+        self._kernel_axes = stock_kind(self.stock_class).kernels(self)["kernel"]
 
     # The products.
 
+    @property
+    def kernel(self) -> Any:
+        """The merged kernel `basis @ learner`, in the shape of the stock layer's kernel."""
+        require_built(self, "kernel")
+        matrix = ops.matmul(self.basis, self.learner)
+        return self._kernel_axes.from_matrix(matrix, self.kernel_shape(), ops)
+
     def project(self, inputs: Any) -> Any:
-        """Return `z = (x - mean) B`, the inputs' coordinates in the subspace.
+        """Return `z = (x - mean) B`, the coordinates of the inputs in the subspace.
 
         The mean is subtracted with `center=True` only. The last axis of `z` (the channel axis, for
         convolutions) has the size `rank`.
         """
-        self._require_built("project")
+        require_built(self, "project")
         if not self._basis_is_set:
-            self._check_basis_is_set(inputs, None)
-        projections = self._apply_basis(inputs)
+            require_basis(self, inputs, None)
+        projections = self.apply_basis(inputs)
         if self.mean is not None:
             shift = ops.matmul(self.mean, self.basis)
-            projections = ops.subtract(projections, self._over_projections(shift))
+            projections = ops.subtract(projections, self.broadcast_to_projections(shift))
         return projections
 
     def combine(self, projections: Any) -> Any:
-        """Return `activation(z L + bias)`, what the layer makes of its projections."""
-        self._require_built("combine")
-        return self._finish(self._apply_learner(projections))
+        """Return `activation(z L + bias)`, the outputs for projections `z`."""
+        require_built(self, "combine")
+        return self._finish(self.apply_learner(projections))
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return `activation((x - mean) B L + bias)` in the cheaper order of the products."""
         if not self._basis_is_set:
-            self._check_basis_is_set(inputs, training)
-        if self._factored(inputs):
+            require_basis(self, inputs, training)
+        if self.is_factored(inputs):
             return self.combine(self.project(inputs))
-        outputs = self._apply_kernel(inputs, self.kernel)
+        outputs = self.apply_kernel(inputs, self.kernel)
         if self.mean is not None:
             shift = ops.matmul(ops.matmul(self.mean, self.basis), self.learner)
-            outputs = ops.subtract(outputs, self._over_outputs(shift))
+            outputs = ops.subtract(outputs, self.broadcast_to_outputs(shift))
         return self._finish(outputs)
 
     def _finish(self, outputs: Any) -> Any:
         if self.bias is not None:
-            outputs = self._add_bias(outputs)
+            outputs = self.add_bias(outputs)
         return outputs if self.activation is None else self.activation(outputs)
-
-    def _over_projections(self, vector: Any) -> Any:
-        """Shape a vector `(rank,)` so that it broadcasts over projections."""
-        return vector
-
-    def _over_outputs(self, vector: Any) -> Any:
-        """Shape a vector `(units,)` so that it broadcasts over outputs."""
-        return vector
-
-    def _add_bias(self, outputs: Any) -> Any:
-        """Add the bias to the outputs."""
-        return ops.add(outputs, self.bias)
-
-    def _as_bias(self, vector: np.ndarray) -> np.ndarray:
-        """Give a vector `(units,)` the shape of the stock layer's bias."""
-        return vector
-
-    def _samples_at_once(self, inputs: np.ndarray) -> int:
-        """Return how many of the inputs `adapt` reads as rows at once."""
-        return len(inputs)
 
     # The basis over the life of the layer.
 
@@ -109,53 +278,57 @@ class SubspaceLayer(SubspaceState):
         batch_size: int | None = None,
         verbose: str | int = "auto",
     ) -> None:
-        """Compute the basis (and the mean) from the layer's inputs, and initialise the learner.
+        """Compute the basis and the mean from the layer's inputs, and initialize the learner.
 
-        For `"pca"`, `"pca_whitened"`, `"lda"` and `"lda_pca"` the basis itself is computed. Any
-        other basis stays; the data then give the mean for `center` and the scale of the default
-        learner. Builds the layer if need be. One pass over the data. Compile the model again if
-        it was trained before: its optimizer remembers the old learner.
+        Computes the basis itself for `"pca"`, `"pca_whitened"`, `"lda"` and `"lda_pca"`. Any other
+        basis stays; the data then give the mean for `center` and the scale of the default learner.
+        Builds the layer if necessary, and reads the data once. If the model was trained before,
+        compile it again: its optimizer remembers the old learner.
 
         Args:
-            data: what the layer will see: array, memmap, tensor, or any iterable of batches
-                (generator, `tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset`), a
-                batch being `x` or `(x, y)`.
-            labels: integer class labels, one a sample, for `"lda"` and `"lda_pca"`, where `data`
-                does not bring them.
-            batch_size: samples a batch, for arrays.
-            verbose: `0` is silent; `"auto"` and `1` show a progress bar on long passes.
+            data: inputs of this layer: an array, memmap, tensor, or any iterable of batches
+                (generator, `tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset`). A
+                batch is `x` or `(x, y)`.
+            labels: integer class labels, one per sample, for `"lda"` and `"lda_pca"`. Not needed
+                if `data` yields labels.
+            batch_size: samples per batch, for arrays. Defaults to 8192, or 256 for convolutions.
+            verbose: `"auto"`, 0, 1 or 2. 0 is silent; the others show a progress bar if the pass
+                takes longer than two seconds.
 
         Raises:
-            ValueError: if the data do not fit the layer or the kind of basis; the layer is then as
-                it was.
+            ValueError: if the data do not fit the layer or the kind of basis. The layer is then
+                unchanged.
         """
-        batch_size = self._adapt_batch_size if batch_size is None else batch_size
-        basis, input_shape = basis_of_inputs(self, data, labels, batch_size, verbose != 0)
-        if not self.built:
-            self.build(input_shape)
-        self._gain = input_gain(basis, self.center)
-        self.basis.assign(basis.matrix)
-        if self.mean is not None:
-            self.mean.assign(basis.mean)
-        self.learner.assign(self._draw_learner(self.learner.shape, self.learner.dtype))
-        self._basis_is_set = True
+        adapt_layer(self, data, labels, batch_size, verbose)
+
+    def get_basis(self) -> Basis:
+        """Return the current basis as a `Basis`, with the layer's mean if it has one.
+
+        Raises:
+            ValueError: if the layer is not built, or has no basis yet.
+        """
+        require_built(self, "get_basis()")
+        if basis_is_missing(self):
+            raise missing_basis(self)
+        mean = None if self.mean is None else ops.convert_to_numpy(self.mean)
+        return Basis(ops.convert_to_numpy(self.basis), kind=self.kind, mean=mean)
 
     def unfreeze_basis(self, *, orthonormal: bool = False) -> None:
-        """Let the basis be trained from now on, together with the learner.
+        """Train the basis from now on, together with the learner.
 
-        Compile the model again afterwards, as after any change of `trainable`; to do it in the
+        Compile the model again afterwards, as after any change of `trainable`. To unfreeze in the
         middle of `fit`, use the callback `BasisFinetuning`.
 
         Args:
-            orthonormal: keep the columns orthonormal, by a QR retraction after every update;
-                otherwise the layer's own `basis_constraint` holds.
+            orthonormal: keep the columns orthonormal, by a QR retraction after every update.
+                Otherwise the layer's own `basis_constraint` holds.
         """
         if orthonormal:
             self.basis_constraint = Orthonormal()
         self._set_basis_trainable(True)
 
     def freeze_basis(self) -> None:
-        """Keep the basis as it is from now on. Compile the model again afterwards."""
+        """Stop training the basis. Compile the model again afterwards."""
         self._set_basis_trainable(False)
 
     def _set_basis_trainable(self, value: bool) -> None:
@@ -164,10 +337,24 @@ class SubspaceLayer(SubspaceState):
             self.basis.trainable = value and self.trainable
             self.basis.constraint = self.basis_constraint
 
-    def to_dense(self) -> keras.layers.Layer:
-        """Return the stock Keras layer with the merged kernel: same outputs, no SAC in it.
+    @property
+    def trainable(self) -> bool:
+        """Whether the layer is trained. The basis is trained only with `basis_trainable`, too."""
+        return self._trainable
 
-        Regularizer and constraint of the learner have no counterpart there and are dropped.
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        keras.layers.Layer.trainable.fset(self, value)  # type: ignore[attr-defined]
+        if getattr(self, "basis", None) is not None:
+            self.basis.trainable = self.basis_trainable and bool(value)
+
+    # Conversion and serialization.
+
+    def to_dense(self) -> keras.layers.Layer:
+        """Return the stock Keras layer with the merged kernel and the same outputs.
+
+        The stock layer has no counterpart for the learner's regularizer and constraint; they are
+        dropped.
 
         Returns:
             A built `keras.layers.Dense`, `Conv1D/2D/3D` or `EinsumDense` of the same name.
@@ -178,10 +365,10 @@ class SubspaceLayer(SubspaceState):
         return merged_layer(self)
 
     def to_factors(self) -> keras.Sequential:
-        """Return two stock Keras layers, `x B` and `z L`: same outputs, no SAC in them.
+        """Return two stock Keras layers, `x B` and `z L`, with the same outputs.
 
-        For programs without this package, where the two products are to stay two. The learner keeps
-        its zeros. Constraints and regularizers of the weights are dropped.
+        For programs without this package that should keep the two thin products. Zeros of the
+        learner stay zero. Constraints and regularizers of the weights are dropped.
 
         Returns:
             A `keras.Sequential` of the same name with two built layers, `Dense`, `Conv1D/2D/3D` or
@@ -191,3 +378,16 @@ class SubspaceLayer(SubspaceState):
             ValueError: if the layer is not built, or has no basis yet.
         """
         return factor_layers(self)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the configuration. It names the kind of the basis; the matrix is a weight."""
+        return {**super().get_config(), **subspace_config(self)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "SubspaceLayer":
+        """Make a layer from its configuration; in the same process, with the same basis."""
+        config = dict(config)
+        gain = config.pop("learner_gain", None)
+        layer = super().from_config(config)
+        layer._gain = gain
+        return layer

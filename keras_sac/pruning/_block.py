@@ -1,4 +1,4 @@
-"""Weights that are pruned in blocks of neighbours."""
+"""Block sparsity: prune rectangular blocks of neighbouring weights."""
 
 from typing import Any
 
@@ -13,19 +13,20 @@ from keras_sac.pruning._patterns import Pattern
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class Block(Pattern):
-    """Blocks of neighbours, by the mean or the largest of their scores.
+    """Block sparsity: prune or keep blocks of neighbouring weights as a whole.
 
-    Blocks are counted from the first row and column. Those at the far end may be smaller where the
-    kernel is no multiple of the block; their mean is over what they have.
+    The score of a block is the mean or the maximum of the scores of its weights. Blocks start at
+    the first row and column. If the shape of the kernel is not a multiple of the block size, the
+    last blocks are smaller, and their mean is over the weights that they have.
 
     Args:
-        size: extent of a block along each axis of the kernel, so `(rows, columns)` for a `Dense`
+        size: extent of a block along each axis of the kernel; `(rows, columns)` for a `Dense`
             kernel of shape `(inputs, units)`.
-        pooling: `"AVG"` or `"MAX"`.
+        pooling: `"AVG"` for the mean or `"MAX"` for the maximum.
 
     Raises:
-        ValueError: if an extent is below 1 or the pooling unknown; when the optimizer is built, if
-            a kernel has not as many axes as the block.
+        ValueError: if an extent is below 1 or `pooling` is unknown; when the optimizer is built, if
+            a kernel and the block have different numbers of axes.
 
     Examples:
         >>> Block((4, 1), pooling="MAX").get_config()
@@ -35,7 +36,8 @@ class Block(Pattern):
     def __init__(self, size: tuple[int, ...], pooling: str = "AVG"):
         if not isinstance(size, list | tuple) or not size:
             raise ValueError(
-                f"A block needs one extent for each axis, such as (4, 1). Received: size={size!r}"
+                "`size` must be a tuple with one extent for each axis of the kernel, such as "
+                f"(4, 1). Received: size={size!r}"
             )
         if pooling not in ("AVG", "MAX"):
             raise ValueError(f'`pooling` must be "AVG" or "MAX". Received: pooling={pooling!r}')
@@ -43,24 +45,25 @@ class Block(Pattern):
         self.pooling = pooling
 
     def check(self, kernel: Kernel) -> None:
-        """Raise `ValueError` if the kernel has another number of axes than the block."""
+        """Raise `ValueError` if the kernel and the block have different numbers of axes."""
         if len(kernel.shape) != len(self.size):
             raise ValueError(
-                f"A block of {len(self.size)} axes {self.size} does not fit the kernel "
-                f"{kernel.path!r} of shape {kernel.shape}, which has {len(kernel.shape)}. Give one "
-                "extent for each axis, or narrow `targets=` to the kernels that it fits."
+                "`size` of `Block` must have one extent for each axis of the kernel. Received: "
+                f"size={self.size}, which does not fit the kernel {kernel.path!r} of shape "
+                f"{kernel.shape}. Pass {len(kernel.shape)} extents, or use `targets=` to select "
+                "the kernels that the block fits."
             )
 
     def group_size(self, kernel: Kernel) -> int | np.ndarray:
-        """Return the number of weights of a block, or of each where those at the end are cut."""
+        """Return the number of weights in a block, as an array if the last blocks are smaller."""
         sizes = np.ones((), "int32")
         for extent, block in zip(kernel.shape, self.size, strict=True):
-            members = [min(block, extent - start) for start in range(0, extent, block)]
-            sizes = np.multiply.outer(sizes, np.array(members, "int32"))
+            lengths = [min(block, extent - start) for start in range(0, extent, block)]
+            sizes = np.multiply.outer(sizes, np.array(lengths, "int32"))
         return int(sizes.flat[0]) if (sizes == sizes.flat[0]).all() else sizes
 
     def pool(self, scores: Any, kernel: Kernel) -> Any:
-        """Return the mean or the largest score of each block."""
+        """Return the mean or the maximum of the scores in each block."""
         scores = ops.maximum(scores, 0)
         reduce = ops.max if self.pooling == "MAX" else ops.sum
         for axis, (extent, block) in enumerate(zip(kernel.shape, self.size, strict=True)):
@@ -74,21 +77,20 @@ class Block(Pattern):
             grouped = (*shape[:axis], blocks, block, *shape[axis + 1 :])
             scores = reduce(ops.reshape(scores, grouped), axis=axis + 1)
             if self.pooling == "AVG":
-                scores = scores / self._members(axis, extent, block, blocks, len(shape), scores)
+                scores = scores / self._block_lengths(axis, extent, block, len(shape), scores)
         return scores
 
-    def _members(
-        self, axis: int, extent: int, block: int, blocks: int, rank: int, like: Any
-    ) -> Any:
-        if blocks * block == extent:
+    def _block_lengths(self, axis: int, extent: int, block: int, rank: int, scores: Any) -> Any:
+        """Return the lengths of the blocks along an axis, as a number if all are equal."""
+        if extent % block == 0:
             return block
-        members = [block] * (blocks - 1) + [extent - block * (blocks - 1)]
+        lengths = [min(block, extent - start) for start in range(0, extent, block)]
         shape = [1] * rank
-        shape[axis] = blocks
-        return ops.reshape(ops.convert_to_tensor(members, dtype=like.dtype), shape)
+        shape[axis] = len(lengths)
+        return ops.reshape(ops.convert_to_tensor(lengths, dtype=scores.dtype), shape)
 
     def spread(self, keep: Any, kernel: Kernel) -> Any:
-        """Return the decision about each block, for each of its weights."""
+        """Return the decision for each weight, that of its block."""
         for axis, block in enumerate(self.size):
             if block > 1:
                 keep = ops.repeat(keep, block, axis=axis)
@@ -100,5 +102,5 @@ class Block(Pattern):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Block":
-        """Make a block pattern from what `get_config` returned."""
+        """Create a block pattern from the result of `get_config`."""
         return cls(tuple(config["size"]), config["pooling"])

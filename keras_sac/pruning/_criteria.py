@@ -1,4 +1,4 @@
-"""Which weights go first: the scores by which they are ranked, the smallest pruned."""
+"""Pruning criteria: score each weight, so that the weights with the smallest scores are pruned."""
 
 from typing import Any
 
@@ -6,23 +6,49 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sac._arguments import fraction, integer
+from keras_sac._arguments import drawn_seed, fraction
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class Criterion:
-    """Base class of the criteria: gives each weight a score; the smallest scores are pruned.
+    """Base class of pruning criteria, and the extension point for new ones.
 
-    A subclass implements `scores`. One that learns from the gradients names what it remembers in
-    `slots` and implements `observe`; `state` then holds one variable of that name for each
-    weight. All of it is written with `keras.ops` and runs inside the compiled step.
+    A criterion gives each weight a score. The weights with the smallest scores are pruned.
+
+    A subclass must implement `scores(weight, state)`, with `keras.ops`, because it runs inside the
+    compiled training step. It must also implement `get_config()` if its constructor has arguments.
+    Register the class with `keras.saving.register_keras_serializable`, so that
+    `keras.models.load_model` can load a model that was compiled with it.
+
+    A criterion that learns from gradients also sets `slots` to the names of the variables that it
+    needs for each kernel, and implements `observe(weight, gradient, state)`. The optimizer creates
+    these variables, saves them, and passes their values as `state`, a dict from name to tensor. By
+    default a slot has the shape of the kernel and starts at zero; override `slot_shape` or
+    `initial_slot` to change that.
+
+    Attributes:
+        slots: names of the variables to create for each kernel. Empty by default.
+        corrects: set this to `True` if the criterion implements `correct`.
 
     Examples:
-        >>> class Largest(Criterion):
+        >>> @keras.saving.register_keras_serializable(package="my_project")
+        ... class RelativeMagnitude(Criterion):
+        ...     def __init__(self, epsilon=1e-7):
+        ...         self.epsilon = epsilon
+        ...
         ...     def scores(self, weight, state):
-        ...         return 1.0 / (1.0 + ops.abs(weight))
-        >>> [round(float(s), 2) for s in Largest().scores(ops.convert_to_tensor([0.0, 3.0]), {})]
-        [1.0, 0.25]
+        ...         size = ops.abs(weight)
+        ...         return size / (ops.mean(size, axis=0, keepdims=True) + self.epsilon)
+        ...
+        ...     def get_config(self):
+        ...         return {"epsilon": self.epsilon}
+        >>> criterion = RelativeMagnitude(epsilon=0.0)
+        >>> weight = ops.convert_to_tensor([[1.0, 20.0], [3.0, 60.0]])
+        >>> ops.convert_to_numpy(criterion.scores(weight, {})).tolist()
+        [[0.5, 0.5], [1.5, 1.5]]
+        >>> from keras_sac.pruning import ConstantSparsity, PruningOptimizer
+        >>> schedule = ConstantSparsity(0.5, begin_step=100)
+        >>> optimizer = PruningOptimizer("adam", schedule, criterion=criterion)
     """
 
     slots: tuple[str, ...] = ()
@@ -30,48 +56,85 @@ class Criterion:
 
     @property
     def needs_gradients(self) -> bool:
-        """Whether `observe` is called in each step."""
+        """Whether the criterion implements `observe`, which then runs in each step."""
         return type(self).observe is not Criterion.observe
 
     def slot_shape(self, slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of what is remembered of a weight of `shape` under the name `slot`."""
+        """Return the shape of a slot variable.
+
+        Args:
+            slot: one of the names in `slots`.
+            shape: shape of the kernel.
+
+        Returns:
+            The shape of the variable. Defaults to `shape`.
+        """
         return shape
 
     def initial_slot(self, slot: str, shape: tuple[int, ...], index: int) -> np.ndarray | None:
-        """Return the first value of a slot of the `index`-th weight; `None` stands for zeros."""
+        """Return the initial value of a slot variable.
+
+        Args:
+            slot: one of the names in `slots`.
+            shape: shape of the kernel.
+            index: position of the kernel among the variables of the optimizer.
+
+        Returns:
+            An array of shape `slot_shape(slot, shape)`, or `None` for zeros.
+        """
         return None
 
     def observe(self, weight: Any, gradient: Any, state: dict[str, Any]) -> dict[str, Any]:
-        """Return the new state, given the gradient of the loss at `weight`.
+        """Update the state with the gradient of one step.
 
         Args:
-            weight: before the update; any shape.
-            gradient: same shape.
-            state: tensors by the names in `slots`.
+            weight: tensor with the shape of the kernel, before the update of the step.
+            gradient: tensor of the same shape, the gradient of the loss at `weight`.
+            state: dict from each name in `slots` to the tensor of its current value.
 
         Returns:
-            Tensors by the same names.
+            A dict with the same names and shapes.
         """
         return state
 
     def scores(self, weight: Any, state: dict[str, Any]) -> Any:
-        """Return the score of each weight.
+        """Return the score of each weight. A subclass must implement this method.
 
         Args:
-            weight: any shape, as the inner optimizer left it.
-            state: tensors by the names in `slots`.
+            weight: tensor with the shape of the kernel, after the update of the step.
+            state: dict from each name in `slots` to the tensor of its current value.
 
         Returns:
-            A float tensor of the same shape, not negative.
+            A non-negative float tensor of the same shape as `weight`. A weight whose score is NaN
+            is pruned.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `scores`.")
 
     def ranking(self, weight: Any, state: dict[str, Any]) -> Any:
-        """Return what the weights are ranked by: the scores, unless too many of them are equal."""
+        """Return the values by which weights are ranked during training.
+
+        Override this method to break ties between equal scores.
+
+        Args:
+            weight: as for `scores`.
+            state: as for `scores`.
+
+        Returns:
+            A tensor of the same shape as `weight`. Defaults to `scores(weight, state)`.
+        """
         return self.scores(weight, state)
 
     def correct(self, weight: Any, mask: Any, state: dict[str, Any]) -> Any:
-        """Return the weights after `mask` removed some; called only where `corrects` is true."""
+        """Adjust the kept weights to make up for the pruned ones; used if `corrects` is true.
+
+        Args:
+            weight: tensor with the shape of the kernel, before `mask` is applied.
+            mask: boolean tensor of the same shape, true for kept weights.
+            state: dict from each name in `slots` to the tensor of its current value.
+
+        Returns:
+            The new weights, of the same shape. Defaults to `weight`.
+        """
         return weight
 
     def get_config(self) -> dict[str, Any]:
@@ -80,13 +143,13 @@ class Criterion:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Criterion":
-        """Make a criterion from what `get_config` returned."""
+        """Create a criterion from the result of `get_config`."""
         return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class Magnitude(Criterion):
-    """Small weights go first.
+    """Prune the weights with the smallest magnitude.
 
     `score = |w|`
 
@@ -105,15 +168,19 @@ class Magnitude(Criterion):
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class Random(Criterion):
-    """A random order, fixed by the seed and the same on every backend: the control.
+    """Prune weights in a random order, as a baseline for other criteria.
 
-    `score ~ U(0, 1)`, drawn once
+    `score ~ U(0, 1)`, drawn once for each weight
+
+    The order depends on the seed only, and is the same on every backend. If several processes train
+    one model together, give each of them the same seed.
 
     Args:
-        seed: of NumPy's generator, at least 0.
+        seed: integer >= 0, or `None` to draw one; `keras.utils.set_random_seed` makes the draw
+            reproducible. The attribute `seed` and the configuration hold the integer in use.
 
     Raises:
-        ValueError: if the seed is negative.
+        ValueError: if the seed is negative or no integer.
 
     Examples:
         >>> order = Random(seed=3).initial_slot("order", (2, 2), index=0)
@@ -123,36 +190,36 @@ class Random(Criterion):
 
     slots = ("order",)
 
-    def __init__(self, seed: int = 0):
-        self.seed = integer("seed", seed, 0)
+    def __init__(self, seed: int | None = None):
+        self.seed = drawn_seed(seed)
 
     def initial_slot(self, slot: str, shape: tuple[int, ...], index: int) -> np.ndarray:
-        """Return the random order of the `index`-th weight."""
+        """Return the random scores of the kernel at position `index`."""
         return np.random.default_rng([self.seed, index]).random(shape, dtype=np.float32)
 
     def scores(self, weight: Any, state: dict[str, Any]) -> Any:
-        """Return the order that was drawn; NaN where the weight is NaN."""
+        """Return the random scores; NaN where the weight is NaN."""
         return ops.where(ops.isnan(weight), weight, state["order"])
 
     def get_config(self) -> dict[str, Any]:
-        """Return the seed."""
+        """Return the seed in use."""
         return {"seed": self.seed}
 
 
 class _Averaging(Criterion):
-    """A criterion that remembers an exponential moving average over the steps."""
+    """Base class of criteria that keep an exponential moving average over the steps."""
 
     def __init__(self, momentum: float = 0.99):
         self.momentum = fraction("momentum", momentum)
 
     def ranking(self, weight: Any, state: dict[str, Any]) -> Any:
-        """Return the scores, and where they are zero the magnitudes, below all that are not.
+        """Return the scores, with weights of score zero ranked below the others by magnitude.
 
-        Where gradients never come (a dead input) all scores are zero, and all would stay as equals
-        of the threshold.
+        Weights that never receive a gradient (of a dead input) all have the score zero. Ties with
+        the threshold are kept, so without this none of them would be pruned.
         """
         scores = self.scores(weight, state)
-        # Powers of two keep the order.
+        # Scaling by powers of two does not change the order.
         small = ops.abs(weight) * 2.0**-70
         return ops.where(ops.greater(scores, 0), scores * 2.0**40, small)
 
@@ -166,15 +233,15 @@ class _Averaging(Criterion):
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class GradientSaliency(_Averaging):
-    """Weights go first whose removal changes the loss least, to first order.
+    """Prune the weights whose removal changes the loss least, to first order.
 
     `score = |w g|`, averaged over the steps: `a <- momentum a + (1 - momentum) |w g|`
 
-    A weight that is masked is zero, and so is its score, so it comes back only by the one update
-    between two maskings.
+    A masked weight is zero, and so is its score. It can only return through the one update between
+    two applications of the mask.
 
     Args:
-        momentum: of the average, in [0, 1); 0 takes the last batch alone.
+        momentum: momentum of the average, in [0, 1); 0 uses the last batch only.
 
     Raises:
         ValueError: if `momentum` is out of range.
@@ -194,7 +261,7 @@ class GradientSaliency(_Averaging):
     slots = ("saliency",)
 
     def observe(self, weight: Any, gradient: Any, state: dict[str, Any]) -> dict[str, Any]:
-        """Return the average with `|w g|` taken in."""
+        """Add `|w g|` to the average."""
         return {"saliency": self.averaged(state["saliency"], ops.abs(weight * gradient))}
 
     def scores(self, weight: Any, state: dict[str, Any]) -> Any:
@@ -204,13 +271,13 @@ class GradientSaliency(_Averaging):
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class OBD(_Averaging):
-    """Optimal brain damage: to second order, with a diagonal Hessian.
+    """Optimal brain damage: prune by the second-order change of the loss, with a diagonal Hessian.
 
-    `score = h w^2 / 2`, with the diagonal of the empirical Fisher matrix for the Hessian:
-    `h <- momentum h + (1 - momentum) g^2`
+    `score = h w^2 / 2`, where the diagonal of the empirical Fisher matrix replaces that of the
+    Hessian: `h <- momentum h + (1 - momentum) g^2`
 
     Args:
-        momentum: of the average, in [0, 1).
+        momentum: momentum of the average, in [0, 1).
 
     Raises:
         ValueError: if `momentum` is out of range.
@@ -229,7 +296,7 @@ class OBD(_Averaging):
     slots = ("fisher",)
 
     def observe(self, weight: Any, gradient: Any, state: dict[str, Any]) -> dict[str, Any]:
-        """Return the average with `g^2` taken in."""
+        """Add `g^2` to the average."""
         return {"fisher": self.averaged(state["fisher"], ops.square(gradient))}
 
     def scores(self, weight: Any, state: dict[str, Any]) -> Any:

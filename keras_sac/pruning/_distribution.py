@@ -1,4 +1,4 @@
-"""Distribute a sparsity over kernels: uniformly, by one global ranking, or by ERK."""
+"""Distribute a sparsity over kernels (uniform, global or ERK) and compute their masks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_sac._model import Kernel
 from keras_sac.pruning._patterns import Pattern
-from keras_sac.pruning._top_k import kept
+from keras_sac.pruning._top_k import keep_top_k
 
 DISTRIBUTIONS = ("uniform", "global", "erk")
 
@@ -21,39 +21,39 @@ def masks_for(
     sparsity: Any,
     distribution: str,
 ) -> list[Any]:
-    """Return which weights stay, for kernels that share a schedule.
+    """Compute the masks of kernels that have the same schedule.
 
-    `k = max(round(n (1 - s)), 1)` of `n` groups stay, in float32 as `tensorflow_model_optimization`
-    computes it.
+    Of `n` groups `k = max(round(n (1 - s)), 1)` are kept, computed in float32 as
+    `tensorflow_model_optimization` does.
 
     Args:
-        scores: of each weight, one tensor of `kernel.shape` for each kernel; NaN never stays.
-        kernels: their descriptions.
-        patterns: their patterns.
+        scores: one tensor of `kernel.shape` for each kernel. A weight whose score is NaN is pruned.
+        kernels: descriptions of the kernels.
+        patterns: the sparsity pattern of each kernel.
         sparsity: float32 scalar tensor in [0, 1).
         distribution: `"uniform"`, `"global"` or `"erk"`.
 
     Returns:
-        One boolean tensor of `kernel.shape` for each kernel.
+        One boolean tensor of `kernel.shape` for each kernel, true for the kept weights.
     """
-    # NaN compares false, so it becomes what is never kept.
+    # NaN compares false, so it becomes -1, a score that is never kept.
     ranked = [
         ops.where(ops.greater_equal(score, 0), score, -ops.ones_like(score))
         for score in map(_at_least_float32, scores)
     ]
     pooled = [p.pool(r, k) for p, r, k in zip(patterns, ranked, kernels, strict=True)]
     free = [i for i, pattern in enumerate(patterns) if pattern.fixed_sparsity is None]
-    decided = [ops.greater_equal(pool, 0) for pool in pooled]
-    ranked_together = _decide(free, pooled, kernels, patterns, sparsity, distribution)
-    for i, decision in zip(free, ranked_together, strict=True):
-        decided[i] = decision
+    keep = [ops.greater_equal(pool, 0) for pool in pooled]
+    keep_by_rank = _keep_by_rank(free, pooled, kernels, patterns, sparsity, distribution)
+    for i, decision in zip(free, keep_by_rank, strict=True):
+        keep[i] = decision
     return [
         ops.logical_and(p.spread(d, k), ops.greater_equal(r, 0))
-        for p, d, k, r in zip(patterns, decided, kernels, ranked, strict=True)
+        for p, d, k, r in zip(patterns, keep, kernels, ranked, strict=True)
     ]
 
 
-def _decide(
+def _keep_by_rank(
     free: list[int],
     pooled: Sequence[Any],
     kernels: Sequence[Kernel],
@@ -69,8 +69,8 @@ def _decide(
         total = sum(
             int(np.sum(np.broadcast_to(w, s.shape))) for s, w in zip(scores, weights, strict=True)
         )
-        chosen = kept(scores, _budget(total, sparsity), weights)
-        # No layer loses all its weights, which would cut the model in two.
+        chosen = keep_top_k(scores, _budget(total, sparsity), weights)
+        # Each kernel keeps its largest group: a kernel of zeros would block the signal.
         return [
             ops.logical_or(c, ops.logical_and(ops.equal(s, ops.max(s)), ops.greater(s, 0)))
             for c, s in zip(chosen, scores, strict=True)
@@ -81,23 +81,23 @@ def _decide(
     else:
         sparsities = [sparsity] * len(scores)
     return [
-        kept([score], _budget(_count(score), each))[0]
+        keep_top_k([score], _budget(_count(score), each))[0]
         for score, each in zip(scores, sparsities, strict=True)
     ]
 
 
 def erk_densities(shapes: Sequence[tuple[int, ...]], density: Any) -> list[Any]:
-    """Return the densities of the Erdős-Rényi kernel rule.
+    """Return the densities of the Erdős-Rényi kernel (ERK) rule.
 
-    `density_l = min(1, eps sum(shape_l) / prod(shape_l))`, with `eps` such that the densities
-    weighted by the sizes give `density` in all.
+    `density_l = min(1, eps sum(shape_l) / prod(shape_l))`, with `eps` such that all kernels
+    together have the given density.
 
     Args:
-        shapes: of the kernels.
-        density: of all together, in (0, 1]; scalar float tensor.
+        shapes: shapes of the kernels.
+        density: density of all kernels together, in (0, 1]; float scalar tensor.
 
     Returns:
-        One scalar tensor for each kernel.
+        One float scalar tensor for each kernel.
 
     Reference:
         Evci et al., "Rigging the lottery", 2020, https://arxiv.org/abs/1911.11134
@@ -105,7 +105,8 @@ def erk_densities(shapes: Sequence[tuple[int, ...]], density: Any) -> list[Any]:
     sizes = np.array([np.prod(shape, dtype=np.float64) for shape in shapes])
     raw = np.array([sum(shape) for shape in shapes]) / sizes
     order = np.argsort(-raw, kind="stable")
-    # With the j kernels of largest `raw` dense, eps follows; the first j that needs no more wins.
+    # If the j kernels with the largest `raw` are dense, eps follows from the others. The right j
+    # is the first for which no other density exceeds 1.
     dense = np.concatenate([[0.0], np.cumsum(sizes[order])[:-1]])
     rest = np.cumsum((raw * sizes)[order][::-1])[::-1]
     total = sizes.sum()
@@ -115,7 +116,7 @@ def erk_densities(shapes: Sequence[tuple[int, ...]], density: Any) -> list[Any]:
 
     epsilons = (density - tensor(dense / total)) / tensor(rest / total)
     fits = ops.less_equal(epsilons * tensor(raw[order]), 1.0)
-    # At a density of 1 rounding may leave none that fits: then all kernels are dense.
+    # At a density of 1, rounding may leave no j that fits. All kernels are dense then.
     epsilon = ops.where(
         ops.any(fits),
         ops.take(epsilons, ops.argmax(ops.cast(fits, "int32"))),
@@ -132,7 +133,7 @@ def _budget(n: int, sparsity: Any) -> Any:
 
 
 def _at_least_float32(scores: Any) -> Any:
-    # Sums and squares of half precision leave its range.
+    # Sums and squares of float16 scores may overflow or underflow.
     wide = keras.backend.standardize_dtype(scores.dtype) == "float64"
     return scores if wide else ops.cast(scores, "float32")
 

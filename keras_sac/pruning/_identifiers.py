@@ -1,5 +1,6 @@
 """Look up criteria, patterns and distributions by name."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from keras_sac._arguments import one_of
@@ -24,26 +25,31 @@ PATTERNS: dict[str, Pattern] = {
 
 
 def get_criterion(identifier: str | Criterion) -> Criterion:
-    """Return a criterion, given it or its name."""
-    return _get("criterion", identifier, Criterion, {n: c() for n, c in CRITERIA.items()})
+    """Return the criterion for a name or an instance."""
+    if isinstance(identifier, str) and identifier in CRITERIA:
+        # Only the named one: `Random` draws a seed when it is created.
+        return CRITERIA[identifier]()
+    return _instance("criterion", identifier, Criterion, CRITERIA)
 
 
 def get_pattern(identifier: str | Pattern | None) -> Pattern:
-    """Return a pattern, given it, its name, or `None` for unstructured."""
-    return _get("pattern", identifier or "unstructured", Pattern, PATTERNS)
+    """Return the pattern for a name or an instance; `None` means unstructured."""
+    if identifier is None:
+        identifier = "unstructured"
+    if isinstance(identifier, str) and identifier in PATTERNS:
+        return PATTERNS[identifier]
+    return _instance("pattern", identifier, Pattern, PATTERNS)
 
 
 def get_distribution(distribution: str) -> str:
-    """Return the distribution if it is one."""
+    """Return `distribution` if it is valid."""
     return one_of("distribution", distribution, DISTRIBUTIONS)
 
 
-def _get(what: str, identifier: Any, kind: type, known: dict[str, Any]) -> Any:
-    if isinstance(identifier, kind):
-        return identifier
-    if isinstance(identifier, str) and identifier in known:
-        return known[identifier]
+def _instance(argument: str, value: Any, base: type, names: Iterable[str]) -> Any:
+    if isinstance(value, base):
+        return value
     raise ValueError(
-        f"`{what}` must be one of {', '.join(map(repr, known))}, or an instance of "
-        f"`keras_sac.pruning.{kind.__name__}`. Received: {what}={identifier!r}"
+        f"`{argument}` must be one of {', '.join(map(repr, names))}, or an instance of "
+        f"`keras_sac.pruning.{base.__name__}`. Received: {argument}={value!r}"
     )

@@ -1,4 +1,4 @@
-"""The masks of a model: when they are refreshed, and how they are applied to the weights."""
+"""Create the masks of kernels, refresh them by their schedules, and apply them to the weights."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -16,21 +16,23 @@ from keras_sac.pruning._pruned_kernels import PrunedKernel
 from keras_sac.pruning._schedules import schedule_key
 
 # (name, reference variable, shape, dtype) -> a variable of zeros.
-VariableMaker = Callable[[str, keras.Variable, tuple[int, ...], str], keras.Variable]
+CreateVariable = Callable[[str, keras.Variable, tuple[int, ...], str], keras.Variable]
 
 
 class Masks:
-    """The masks of some kernels. Not a list, in which an optimizer would track the variables.
+    """The masks of the pruned kernels of a model.
+
+    A class, not a list: an optimizer would track the variables in a list as its own.
 
     Args:
-        kernels: what is pruned, and how.
-        criterion: gives the scores.
+        kernels: the kernels to prune.
+        criterion: scores the weights.
         distribution: `"uniform"`, `"global"` or `"erk"`.
-        make: makes the variables, in the order in which they are saved.
+        create: creates the variables; called in the order in which they are saved.
 
     Raises:
-        ValueError: if the criterion would need too large slots, or weights are needed that have no
-            values yet; no variable is made then.
+        ValueError: if a slot of the criterion is too large, or weights that are needed now have no
+            values yet. No variable is created then.
     """
 
     def __init__(
@@ -38,33 +40,33 @@ class Masks:
         kernels: Sequence[PrunedKernel],
         criterion: Criterion,
         distribution: str,
-        make: VariableMaker,
+        create: CreateVariable,
     ):
-        # Errors must come before the first variable is made.
+        # Errors must be raised before the first variable is created.
         shapes = [
             {slot: criterion.slot_shape(slot, each.kernel.shape) for slot in criterion.slots}
             for each in kernels
         ]
         schedules = [each.schedule for each in kernels if each.schedule is not None]
         with _backend.eagerly():
-            self._due_at_once = _any_due(schedules, 1)
+            self._due_at_first_step = _any_due(schedules, 1)
             for each in kernels:
-                if each.schedule is None or self._due_at_once:
+                if each.schedule is None or self._due_at_first_step:
                     _check_has_values(each.variable)
         self._criterion = criterion
         self._distribution = distribution
         self.kernels = [
             dataclasses.replace(
                 each,
-                mask=make("mask", each.variable, each.kernel.shape, "bool"),
+                mask=create("mask", each.variable, each.kernel.shape, "bool"),
                 state={
-                    slot: make(slot, each.variable, shape, _slot_dtype(each.variable))
+                    slot: create(slot, each.variable, shape, _slot_dtype(each.variable))
                     for slot, shape in slots.items()
                 },
             )
             for each, slots in zip(kernels, shapes, strict=True)
         ]
-        self._by_schedule = _grouped(self.kernels)
+        self._by_schedule = _grouped_by_schedule(self.kernels)
 
     @property
     def schedules(self) -> list[Any]:
@@ -73,11 +75,11 @@ class Masks:
         return [schedule for schedule in found if schedule is not None]
 
     def is_due(self, step: int) -> bool:
-        """Return whether a schedule asks for new masks at `step`, which is known."""
+        """Return whether a schedule refreshes its masks at `step`, a Python integer."""
         return _any_due(self.schedules, step)
 
     def begin(self) -> None:
-        """Give masks and slots their first values; prune if a schedule asks for it at step 1."""
+        """Initialize masks and slots, and prune if a schedule refreshes at step 1."""
         for each in self.kernels:
             shape = each.kernel.shape
             if each.schedule is None:
@@ -86,35 +88,35 @@ class Masks:
                 each.mask.assign(np.ones(shape, "bool"))
             for slot, variable in each.state.items():
                 value = self._criterion.initial_slot(slot, shape, each.kernel.index)
-                # Zeros too: what TensorFlow makes inside a graph has no value of its own yet.
+                # Assign zeros as well: a variable created inside a TensorFlow graph has no value.
                 variable.assign(np.zeros(variable.shape) if value is None else value)
-        # Asked here, not in a branch: an eager JAX would compile the refresh only to skip it.
-        if self._due_at_once:
+        # A Python condition: with `cond`, eager JAX would compile the refresh only to skip it.
+        if self._due_at_first_step:
             self.advance(1, True)
 
     def observe(self, gradients: dict[int, Any]) -> None:
-        """Let the criterion see the gradients, by the indices of the variables."""
+        """Update the criterion with gradients, given by the indices of the variables."""
         for each in self.kernels:
             gradient = gradients.get(each.kernel.index)
             if gradient is None:
                 continue
             old = {slot: ops.convert_to_tensor(v) for slot, v in each.state.items()}
             dtype = _slot_dtype(each.variable)
-            # In half precision a squared gradient is zero.
+            # The square of a float16 gradient may underflow to zero.
             weight, gradient = (ops.cast(t, dtype) for t in (value_of(each.variable), gradient))
             new = self._criterion.observe(weight, gradient, old)
-            # A batch whose gradients overflowed must not spoil the average for ever.
-            sound = {s: ops.where(ops.isfinite(new[s]), new[s], old[s]) for s in old}
-            _backend.assign_all(list(each.state.values()), list(sound.values()))
+            # One batch whose gradients overflow must not make the average non-finite for good.
+            finite = [ops.where(ops.isfinite(new[slot]), new[slot], old[slot]) for slot in old]
+            _backend.assign_all(list(each.state.values()), finite)
 
     def advance(self, step: Any, updated: Any) -> None:
-        """Refresh the masks that are due at `step` if the weights were updated, and apply them.
+        """Refresh the masks that are due at `step` if the weights were updated, and apply all.
 
         Args:
-            step: the number of the batch that comes next; integer or scalar tensor.
-            updated: whether the optimizer has just changed the weights; boolean, or scalar tensor.
+            step: number of the next batch; integer or scalar tensor.
+            updated: whether the optimizer has just updated the weights; boolean or scalar tensor.
         """
-        step = _backend.counted(step)
+        step = _backend.cheap_step(step)
         for kernels in self._by_schedule:
             schedule = kernels[0].schedule
             if schedule is None:
@@ -127,7 +129,7 @@ class Masks:
                 lambda k=kernels, w=weights, s=sparsity: self._refreshed(k, w, s),
                 lambda o=old, w=weights: o + w if self._criterion.corrects else o,
             )
-            # An eager backend hands back the tensors themselves where nothing was due.
+            # If nothing was due, an eager backend returns the same tensors.
             changed = [i for i, mask in enumerate(old) if new[i] is not mask]
             _backend.assign_all([kernels[i].mask for i in changed], [new[i] for i in changed])
             if self._criterion.corrects:
@@ -139,14 +141,14 @@ class Masks:
         self.apply_to([each.variable for each in self.kernels])
 
     def apply_to(self, variables: Sequence[keras.Variable]) -> None:
-        """Set the masked entries of variables to zero, one variable for each kernel."""
+        """Set the masked entries of other variables to zero, one variable for each kernel."""
         _backend.mask_all(variables, [ops.convert_to_tensor(k.mask) for k in self.kernels])
 
     def _refreshed(
         self, kernels: Sequence[PrunedKernel], weights: list[Any], sparsity: Any
     ) -> list[Any]:
         states = [{s: ops.convert_to_tensor(v) for s, v in k.state.items()} for k in kernels]
-        own = [w.dtype for w in weights]
+        dtypes = [w.dtype for w in weights]
         weights = [
             ops.cast(w, _slot_dtype(k.variable)) for w, k in zip(weights, kernels, strict=True)
         ]
@@ -161,22 +163,23 @@ class Masks:
             return new
         return new + [
             ops.cast(self._criterion.correct(w, mask, s), dtype)
-            for w, mask, s, dtype in zip(weights, new, states, own, strict=True)
+            for w, mask, s, dtype in zip(weights, new, states, dtypes, strict=True)
         ]
 
 
 def _any_due(schedules: Sequence[Any], step: int) -> bool:
-    """Return whether one of the schedules asks for new masks at `step`, which is known."""
+    """Return whether one of the schedules refreshes its masks at `step`, a Python integer."""
     return any(bool(ops.convert_to_numpy(schedule(step)[0])) for schedule in schedules)
 
 
 def _check_has_values(variable: keras.Variable) -> None:
     if ops.convert_to_numpy(variable).shape != tuple(variable.shape):
-        # TensorFlow, where the model itself is first built inside the graph of the step.
+        # TensorFlow builds a model without `keras.Input` inside the graph of the first step.
         raise ValueError(
-            f"The weights {variable.path!r} have no values yet, but masks are due before the first "
-            "batch. Build the model before `fit`: begin it with `keras.Input`, call "
-            "`model.build(input_shape)`, or call it on a batch. Or let the schedule begin later."
+            f"The weights must have values to be pruned before the first batch. Received: "
+            f"{variable.path!r}, which has no values yet. Build the model before `fit`: start it "
+            "with `keras.Input`, call `model.build(input_shape)`, or call the model on a batch. Or "
+            "use a schedule with a later `begin_step`."
         )
 
 
@@ -184,7 +187,7 @@ def _slot_dtype(variable: keras.Variable) -> str:
     return "float64" if variable.dtype == "float64" else "float32"
 
 
-def _grouped(kernels: list[PrunedKernel]) -> list[list[PrunedKernel]]:
+def _grouped_by_schedule(kernels: list[PrunedKernel]) -> list[list[PrunedKernel]]:
     groups: dict[str, list[PrunedKernel]] = {}
     for each in kernels:
         groups.setdefault(schedule_key(each.schedule), []).append(each)

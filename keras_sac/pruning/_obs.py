@@ -1,4 +1,4 @@
-"""Optimal brain surgeon: second order, with the correlations between the weights of a block."""
+"""Optimal brain surgeon: prune by second-order saliency and correct the weights that are kept."""
 
 import math
 import numbers
@@ -14,24 +14,25 @@ from keras_sac.pruning._criteria import Criterion
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class OBS(Criterion):
-    """Optimal brain surgeon: second order, and the weights that stay make up for those that go.
+    """Optimal brain surgeon: second-order scores, and a correction of the kept weights.
 
-    `score_q = w_q^2 / (2 [H^-1]_qq)`; where the set Q goes, `w <- w - H^-1_{:,Q} (H^-1_QQ)^-1 w_Q`
+    `score_q = w_q^2 / (2 [H^-1]_qq)`; after pruning a set Q, `w <- w - H^-1_{:,Q} (H^-1_QQ)^-1 w_Q`
 
-    The Hessian is the empirical Fisher matrix, an average of `g g^T` over the steps plus
-    `damping` times the mean of its diagonal, taken in blocks of `block_size` consecutive weights
-    along the input axis of the flattened kernel. A kernel of no more weights than that has the
-    whole matrix. A kernel of `n` weights needs `n * block_size` floats and as many products a step,
-    so it is for small layers; a kernel that would need more than `max_floats` is an error.
+    `H` is the empirical Fisher matrix: the average of `g g^T` over the steps, plus `damping` times
+    the mean of its diagonal. The matrix is block-diagonal. A block holds `block_size` consecutive
+    weights along the input axis of the flattened kernel; a kernel with at most `block_size` weights
+    has the full matrix. A kernel with `n` weights needs `n * block_size` floats and as many
+    products in each step, so this criterion is for small layers.
 
     Args:
-        block_size: weights that know of each other, at least 1.
-        momentum: of the average, in [0, 1).
-        damping: share of the mean diagonal added to the diagonal, above 0.
-        max_floats: the most that is remembered of one kernel.
+        block_size: number of weights in a block, at least 1.
+        momentum: momentum of the average, in [0, 1).
+        damping: positive float added to the diagonal, relative to its mean.
+        max_floats: largest number of floats to store for one kernel.
 
     Raises:
-        ValueError: if an argument is out of range, or a kernel is too large.
+        ValueError: if an argument is out of range; when the optimizer is built, if a kernel needs
+            more than `max_floats`.
 
     Examples:
         >>> criterion = OBS(block_size=2, momentum=0.0, damping=1e-6)
@@ -64,19 +65,19 @@ class OBS(Criterion):
         self.max_floats = integer("max_floats", max_floats, 1)
 
     def slot_shape(self, slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return `(blocks, block, block)`."""
+        """Return `(n_blocks, block_size, block_size)`."""
         blocks, block = self._blocks(shape)
         if blocks * block * block > self.max_floats:
             raise ValueError(
-                f"OBS would remember {blocks * block * block:,} floats of a kernel of shape "
-                f"{shape}, more than max_floats={self.max_floats:,}. Make `block_size` smaller "
-                f"than {self.block_size}, leave the kernel out by `targets=`, or raise "
-                "`max_floats`."
+                f"`OBS` needs {blocks * block * block:,} floats for a kernel of shape {shape}, "
+                f"more than max_floats={self.max_floats:,}. Received: "
+                f"block_size={self.block_size}. Use a smaller `block_size`, exclude the kernel "
+                "by `targets=`, or raise `max_floats`."
             )
         return blocks, block, block
 
     def observe(self, weight: Any, gradient: Any, state: dict[str, Any]) -> dict[str, Any]:
-        """Return the average with `g g^T` of each block taken in."""
+        """Add `g g^T` of each block to the average."""
         old = state["fisher"]
         rows = ops.cast(self._split(gradient), old.dtype)
         outer = ops.expand_dims(rows, 2) * ops.expand_dims(rows, 1)
@@ -89,19 +90,19 @@ class OBS(Criterion):
         return self._join(0.5 * ops.square(rows) / diagonal, weight)
 
     def correct(self, weight: Any, mask: Any, state: dict[str, Any]) -> Any:
-        """Return the weights that stay, moved to where the quadratic model is least."""
+        """Return the kept weights at the minimum of the quadratic model, and zero elsewhere."""
         inverse = self._inverse(state["fisher"])
-        # What is NaN goes; its neighbours do not follow it.
-        sound = ops.where(ops.isnan(weight), ops.zeros_like(weight), weight)
-        rows = ops.expand_dims(ops.cast(self._split(sound), inverse.dtype), 2)
-        gone = ops.expand_dims(1.0 - self._split(ops.cast(mask, inverse.dtype)), 2)
-        # Rows and columns of what stays become those of the identity: one shape for every Q.
+        # NaN weights are pruned and treated as zero, so they do not affect the rest of the block.
+        without_nan = ops.where(ops.isnan(weight), ops.zeros_like(weight), weight)
+        rows = ops.expand_dims(ops.cast(self._split(without_nan), inverse.dtype), 2)
+        pruned = ops.expand_dims(1.0 - self._split(ops.cast(mask, inverse.dtype)), 2)
+        # Rows and columns of kept weights become those of the identity, so that the shape does not
+        # depend on Q.
         identity = ops.eye(self._blocks(weight.shape)[1], dtype=inverse.dtype)
-        within = gone * inverse * ops.transpose(gone, (0, 2, 1)) + (1.0 - gone) * identity
-        multipliers = gone * ops.matmul(_backend.inverse(within), gone * rows)
-        moved = rows - ops.matmul(inverse, multipliers)
-        moved = (1.0 - gone) * moved
-        return ops.cast(self._join(ops.squeeze(moved, 2), weight), weight.dtype)
+        within = pruned * inverse * ops.transpose(pruned, (0, 2, 1)) + (1.0 - pruned) * identity
+        multipliers = pruned * ops.matmul(_backend.inverse(within), pruned * rows)
+        corrected = (1.0 - pruned) * (rows - ops.matmul(inverse, multipliers))
+        return ops.cast(self._join(ops.squeeze(corrected, 2), weight), weight.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
@@ -121,7 +122,7 @@ class OBS(Criterion):
 
     def _split(self, tensor: Any) -> Any:
         blocks, block = self._blocks(tensor.shape)
-        # Weights into the same output are neighbours once the output axis comes first.
+        # With the output axis first, weights into the same output are neighbours.
         axes = (len(tensor.shape) - 1, *range(len(tensor.shape) - 1))
         flat = ops.reshape(ops.transpose(tensor, axes), (-1,))
         return ops.reshape(ops.pad(flat, (0, blocks * block - int(flat.shape[0]))), (blocks, block))
@@ -135,12 +136,12 @@ class OBS(Criterion):
         return ops.transpose(flat, (*range(1, len(shape)), 0))
 
     def _inverse(self, fisher: Any) -> Any:
-        # Scaled before it is inverted: squares of small gradients would leave the range of float32.
+        # Scale before the inversion: squares of small gradients would leave the range of float32.
         block = int(fisher.shape[-1])
-        level = ops.mean(ops.diagonal(fisher, axis1=1, axis2=2), axis=1, keepdims=True)
-        # A block that has seen (almost) no gradient matters less than the others, not more.
-        level = ops.maximum(level, 1e-6 * ops.mean(level))
-        level = ops.where(ops.greater(level, 1e-37), level, ops.ones_like(level))
-        level = ops.expand_dims(level, 2)
-        damped = fisher / level + self.damping * ops.eye(block, dtype=fisher.dtype)
-        return _backend.inverse(damped) / level
+        scale = ops.mean(ops.diagonal(fisher, axis1=1, axis2=2), axis=1, keepdims=True)
+        # A block with almost no gradient must have small scores. Its own scale would enlarge them.
+        scale = ops.maximum(scale, 1e-6 * ops.mean(scale))
+        scale = ops.where(ops.greater(scale, 1e-37), scale, ops.ones_like(scale))
+        scale = ops.expand_dims(scale, 2)
+        damped = fisher / scale + self.damping * ops.eye(block, dtype=fisher.dtype)
+        return _backend.inverse(damped) / scale

@@ -1,4 +1,4 @@
-"""One-shot pruning of a trained model."""
+"""One-shot pruning of a trained model: by threshold, by filter norm, or to a given sparsity."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sac._arguments import at_least_zero
+from keras_sac._arguments import at_least_zero, fraction
 from keras_sac._model import Kernel, check_model
 from keras_sac.pruning import _sparsity_tables
 from keras_sac.pruning._criteria import Criterion
@@ -15,7 +15,6 @@ from keras_sac.pruning._distribution import masks_for
 from keras_sac.pruning._identifiers import get_criterion, get_distribution, get_pattern
 from keras_sac.pruning._patterns import Pattern
 from keras_sac.pruning._pruned_kernels import PrunedKernel, as_targets, select_pruned
-from keras_sac.pruning._schedules import ConstantSparsity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,23 +23,23 @@ if TYPE_CHECKING:
 def prune_by_threshold(
     model: keras.Model, threshold: float, *, targets: Any = None
 ) -> "pd.DataFrame":
-    """Set to zero what is smaller than a threshold.
+    """Set all weights with a magnitude below a threshold to zero.
 
     `w <- w [|w| >= threshold]`
 
-    Fine-tune with `PruningOptimizer(optimizer, schedule=None)`: the zeros stay.
+    Fine-tune with `PruningOptimizer(optimizer, schedule=None)` to keep the zeros.
 
     Args:
-        model: built; changed in place.
-        threshold: at least 0.
-        targets: as in `PruningOptimizer`; by default all kernels.
+        model: a built model, changed in place.
+        threshold: number >= 0.
+        targets: the kernels to prune, as for `PruningOptimizer`. Defaults to all kernels.
 
     Returns:
-        `sparsity(model)` afterwards.
+        The table `sparsity(model)` after pruning.
 
     Raises:
-        ValueError: if the threshold is negative, a weight is NaN, or targets match nothing; the
-            model is then unchanged.
+        ValueError: if `threshold` is negative, a weight is NaN, or `targets` match nothing. The
+            model is unchanged then.
 
     Examples:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
@@ -56,22 +55,22 @@ def prune_by_threshold(
 def prune_filters_by_norm(
     model: keras.Model, threshold: float, *, norm: str = "l1", targets: Any = None
 ) -> "pd.DataFrame":
-    """Set to zero the filters whose norm is smaller than a threshold.
+    """Set all filters with a norm below a threshold to zero.
 
-    `w_j <- w_j [||w_j|| >= threshold]`, `w_j` all weights into output channel `j`
+    `w_j <- w_j [||w_j|| >= threshold]`, where `w_j` are all weights into output channel `j`
 
     Args:
-        model: built; changed in place. Biases stay.
-        threshold: at least 0; of the sum `sum |w|` for `"l1"`, of `sqrt(sum w^2)` for `"l2"`.
+        model: a built model, changed in place. Biases are not changed.
+        threshold: number >= 0, compared with `sum |w|` for `"l1"` and `sqrt(sum w^2)` for `"l2"`.
         norm: `"l1"` or `"l2"`.
-        targets: as in `PruningOptimizer`; by default all kernels.
+        targets: the kernels to prune, as for `PruningOptimizer`. Defaults to all kernels.
 
     Returns:
-        `filter_sparsity(model)` afterwards.
+        The table `filter_sparsity(model)` after pruning.
 
     Raises:
-        ValueError: if an argument is out of range, a weight is NaN, or targets match nothing; the
-            model is then unchanged.
+        ValueError: if an argument is out of range, a weight is NaN, or `targets` match nothing. The
+            model is unchanged then.
 
     Examples:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
@@ -105,24 +104,24 @@ def prune_to_sparsity(
     pattern: str | Pattern | None = None,
     distribution: str = "uniform",
 ) -> "pd.DataFrame":
-    """Prune a model once, to a given sparsity.
+    """Prune a trained model to a given sparsity, in one shot.
 
     `w <- w [score >= k-th largest]`, `k = max(round(n (1 - sparsity)), 1)`
 
     Args:
-        model: built; changed in place.
-        sparsity: share of weights that become zero, in [0, 1).
-        targets: as in `PruningOptimizer`; by default all kernels.
+        model: a built model, changed in place.
+        sparsity: fraction of weights to set to zero, in [0, 1).
+        targets: the kernels to prune, as for `PruningOptimizer`. Defaults to all kernels.
         criterion: `"magnitude"`, `"random"`, or a `Criterion` that needs no gradients.
-        pattern: as in `PruningOptimizer`.
-        distribution: as in `PruningOptimizer`.
+        pattern: the sparsity pattern, as for `PruningOptimizer`.
+        distribution: the distribution of the sparsity, as for `PruningOptimizer`.
 
     Returns:
-        `keras_sac.pruning.sparsity(model)` afterwards.
+        The table `keras_sac.pruning.sparsity(model)` after pruning.
 
     Raises:
         ValueError: if an argument is out of range, the criterion needs gradients, a weight is NaN,
-            or targets match nothing; the model is then unchanged.
+            or `targets` match nothing. The model is unchanged then.
 
     Examples:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
@@ -131,27 +130,27 @@ def prune_to_sparsity(
         >>> model.get_weights()[0].tolist()
         [[0.0, 0.0], [-2.0, 0.0]]
     """
-    target = ConstantSparsity(sparsity, begin_step=1).target_sparsity
-    rule = get_criterion(criterion)
-    if rule.needs_gradients:
+    target = fraction("sparsity", sparsity)
+    scorer = get_criterion(criterion)
+    if scorer.needs_gradients:
         raise ValueError(
-            f"{type(rule).__name__} ranks by gradients, which a model pruned at once does not "
-            "have. Train with `PruningOptimizer(..., criterion=...)`, or use "
-            'criterion="magnitude".'
+            "`criterion` of one-shot pruning must need no gradients. Received: "
+            f"criterion={type(scorer).__name__}. Train with `PruningOptimizer(..., "
+            'criterion=...)`, or use criterion="magnitude".'
         )
     pruned = _pruned(model, targets, get_pattern(pattern))
-    _check_finite(pruned)
+    _values_without_nan(pruned)
     scores = []
     for each in pruned:
         shape, index = each.kernel.shape, each.kernel.index
-        first = {slot: rule.initial_slot(slot, shape, index) for slot in rule.slots}
+        initial = {slot: scorer.initial_slot(slot, shape, index) for slot in scorer.slots}
         state = {
-            slot: ops.zeros(rule.slot_shape(slot, shape))
+            slot: ops.zeros(scorer.slot_shape(slot, shape))
             if value is None
             else ops.convert_to_tensor(value)
-            for slot, value in first.items()
+            for slot, value in initial.items()
         }
-        scores.append(rule.scores(ops.stop_gradient(each.variable.value), state))
+        scores.append(scorer.scores(ops.stop_gradient(each.variable.value), state))
     keep = masks_for(
         scores,
         [each.kernel for each in pruned],
@@ -167,7 +166,7 @@ def _mask(
     model: keras.Model, targets: Any, keep: Callable[[Kernel, np.ndarray], np.ndarray]
 ) -> None:
     pruned = _pruned(model, targets, get_pattern(None))
-    values = _check_finite(pruned)
+    values = _values_without_nan(pruned)
     _assign(pruned, [keep(p.kernel, v) for p, v in zip(pruned, values, strict=True)])
 
 
@@ -176,17 +175,18 @@ def _pruned(model: keras.Model, targets: Any, pattern: Pattern) -> list[PrunedKe
     return select_pruned(variables, as_targets(targets), None, pattern, [model])[0]
 
 
-def _check_finite(pruned: list[PrunedKernel]) -> list[np.ndarray]:
+def _values_without_nan(pruned: list[PrunedKernel]) -> list[np.ndarray]:
     values = [np.asarray(ops.convert_to_numpy(each.variable)) for each in pruned]
-    bad = [
+    with_nan = [
         each.kernel.path
         for each, value in zip(pruned, values, strict=True)
         if np.isnan(value.astype("float32")).any()
     ]
-    if bad:
+    if with_nan:
         raise ValueError(
-            f"These kernels hold NaN, which has no magnitude: {bad}. The model was not changed. "
-            "Load weights from before the training diverged."
+            "The kernels of `model` must not contain NaN. Received a model with NaN in: "
+            f"{', '.join(with_nan)}. The model is unchanged. Load weights from before the training "
+            "diverged."
         )
     return values
 

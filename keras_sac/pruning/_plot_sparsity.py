@@ -1,4 +1,4 @@
-"""The schedule against the sparsity that was reached."""
+"""Plot the sparsity during training, and the sparsity of the schedule."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +13,20 @@ if TYPE_CHECKING:
 def plot_sparsity(
     history: "pd.DataFrame", schedule: PruningSchedule | None = None, *, ax: Any = None
 ) -> Any:
-    """Plot the sparsity of each kernel over the steps, and what the schedule asks for.
+    """Plot the sparsity of each kernel over the steps, and that of the schedule.
 
     Args:
-        history: `SparsityLogger.history`, with the columns `step`, `path`, `weights`, `sparsity`.
-        schedule: its curve is drawn too; `None` leaves it out.
-        ax: a `matplotlib.axes.Axes` to draw on; by default a new figure.
+        history: `SparsityLogger.history`, a table with the columns `step`, `path`, `weights` and
+            `sparsity`.
+        schedule: a `PruningSchedule` to plot as well, or `None`.
+        ax: the `matplotlib.axes.Axes` to draw on. Defaults to the axes of a new figure.
 
     Returns:
-        The axes.
+        The `matplotlib.axes.Axes`.
 
     Raises:
         ImportError: if matplotlib is not installed.
-        ValueError: if nothing was recorded.
+        ValueError: if `history` has no rows.
 
     Examples:
         >>> import pandas as pd
@@ -39,30 +40,30 @@ def plot_sparsity(
     """
     if history.empty:
         raise ValueError(
-            "There is nothing to plot: `history` has no rows. Pass `SparsityLogger.history` after "
-            "a `fit` with the logger among its callbacks."
+            "`history` must have at least one row. Received: a table with no rows. Pass "
+            "`SparsityLogger.history` after a `fit` with the logger in `callbacks`."
         )
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            "`plot_sparsity` needs matplotlib: pip install 'keras-sac[experiments]'"
+            "`plot_sparsity` needs matplotlib. Install it: pip install 'keras-sac[experiments]'"
         ) from error
     if ax is None:
-        # Not pyplot: a library must not open windows, nor keep figures alive.
+        # Not pyplot, which may open windows and keeps figures in memory.
         ax = Figure(figsize=(6.4, 4.0), layout="constrained").subplots()
     for path, rows in history.groupby("path", sort=False):
         ax.plot(rows["step"], rows["sparsity"], marker=".", linewidth=1, label=path)
-    whole = history.assign(zeros=history["sparsity"] * history["weights"]).groupby("step").sum()
+    total = history.assign(zeros=history["sparsity"] * history["weights"]).groupby("step").sum()
     ax.plot(
-        whole.index, whole["zeros"] / whole["weights"], color="black", label="all pruned kernels"
+        total.index, total["zeros"] / total["weights"], color="black", label="all pruned kernels"
     )
     if schedule is not None:
         last = max(int(history["step"].max()), getattr(schedule, "end_step", 0))
         first = max(schedule.begin_step, 1)
         steps = np.unique(np.linspace(first, max(last, first), 200).astype("int32"))
-        asked = [float(schedule(int(step))[1]) for step in steps]
-        ax.plot(steps, asked, color="grey", linestyle="--", label="schedule")
+        scheduled = [float(schedule(int(step))[1]) for step in steps]
+        ax.plot(steps, scheduled, color="grey", linestyle="--", label="schedule")
     ax.set_xlabel("step")
     ax.set_ylabel("sparsity")
     ax.set_ylim(0.0, 1.0)

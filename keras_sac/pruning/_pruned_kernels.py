@@ -1,4 +1,4 @@
-"""Decide which kernels are pruned, by which schedule and pattern."""
+"""Decide which kernels are pruned, and with which schedule and pattern."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from keras_sac.pruning._schedules import PruningSchedule
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class Target(Selection):
-    """Some of the kernels of a model, with a schedule or a pattern of their own.
+    """Some of the kernels of a model, with their own schedule or sparsity pattern.
 
     Args:
-        select: what is pruned: a layer or model, a variable, the name of a layer, a regular
-            expression that is searched for in `variable.path` (which may lack the name of the model
-            in a loaded model), a callable from a variable to a boolean, or a list of those. Biases,
-            scales of normalizations and depthwise kernels are left out unless the variable itself
-            is given.
-        schedule: a `PruningSchedule`; `None` takes the one of the optimizer.
-        pattern: a `Pattern`; `None` takes the one of the optimizer.
+        select: the kernels to prune: a layer or model, a variable, the name of a layer, a regular
+            expression searched for in `variable.path` (the path in a loaded model may lack the name
+            of the model), a callable from a variable to a boolean, or a list of those. Biases,
+            scales of normalization layers and depthwise kernels are not selected, unless the
+            variable itself is given.
+        schedule: a `PruningSchedule`. Defaults to the schedule of the optimizer.
+        pattern: a `Pattern`. Defaults to the pattern of the optimizer.
 
     Raises:
         ValueError: if `select` is none of these, or an empty list.
@@ -47,7 +47,7 @@ class Target(Selection):
         self.pattern = pattern
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor; selected variables by their place."""
+        """Return the arguments of the constructor, with selected variables by their place."""
         serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
@@ -58,14 +58,14 @@ class Target(Selection):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PrunedKernel:
-    """A kernel that is pruned: by which schedule and pattern, and its mask once there is one.
+    """A kernel to prune: its schedule, its pattern and, once created, its mask.
 
     Attributes:
         kernel: the variable and its axes.
-        schedule: when its mask is refreshed; `None` for a mask that never changes.
-        pattern: which of its weights are pruned together.
-        mask: boolean variable of the kernel's shape.
-        state: variables of the criterion, by the names of its slots.
+        schedule: when the mask is refreshed; `None` if the mask never changes.
+        pattern: which weights of the kernel are pruned together.
+        mask: boolean variable with the shape of the kernel, true for kept weights.
+        state: the variables of the criterion, by the names of its slots.
     """
 
     kernel: Kernel
@@ -76,12 +76,12 @@ class PrunedKernel:
 
     @property
     def variable(self) -> keras.Variable:
-        """The weights."""
+        """The variable to prune."""
         return self.kernel.variable
 
 
 def as_targets(targets: Any) -> tuple[Target, ...] | None:
-    """Return `targets=` of the optimizer as targets; `None`, for all kernels, stays `None`."""
+    """Convert the `targets=` argument to `Target`s; return `None`, for all kernels, as it is."""
     return as_selections(targets, Target)
 
 
@@ -92,20 +92,21 @@ def select_pruned(
     pattern: Pattern,
     layers: Sequence[keras.layers.Layer] = (),
 ) -> tuple[list[PrunedKernel], dict[str, str]]:
-    """Decide about each variable; of several targets that select it the first counts.
+    """Select the kernels to prune. If several targets select a kernel, the first one is used.
 
     Args:
         variables: the trainable variables of a model.
-        targets: what is pruned; `None` for all kernels.
-        schedule: for targets without one.
-        pattern: for targets without one.
-        layers: layers that hold the variables, where they are known.
+        targets: the targets; `None` for all kernels.
+        schedule: the schedule of targets without their own.
+        pattern: the pattern of targets without their own.
+        layers: the layers that own the variables, if they are known.
 
     Returns:
-        The pruned kernels, in the order of the variables; and the reason for each other path.
+        The kernels to prune, in the order of the variables; and a dict from the path of each other
+        variable to the reason it was skipped.
 
     Raises:
-        ValueError: if a target selects nothing, or a pattern does not fit.
+        ValueError: if a target selects nothing, or a pattern does not fit a kernel.
     """
     selected, skipped = select_kernels(variables, targets, layers, purpose="pruned")
     pruned = []

@@ -1,4 +1,4 @@
-"""Pruning during training, as an optimizer around another."""
+"""Prune a model during training, by an optimizer that wraps another optimizer."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,20 +8,21 @@ import numpy as np
 from keras import ops
 
 from keras_sac import _backend
+from keras_sac._model import report_rows
 from keras_sac._optimizer import (
     Opaque,
     WrappingOptimizer,
-    averages,
+    moving_averages,
     nested,
     portable_config,
     unscaled,
 )
+from keras_sac._table import table
 from keras_sac.pruning._criteria import Criterion
 from keras_sac.pruning._identifiers import get_criterion, get_distribution, get_pattern
 from keras_sac.pruning._masks import Masks
 from keras_sac.pruning._patterns import Pattern
 from keras_sac.pruning._pruned_kernels import as_targets, select_pruned
-from keras_sac.pruning._pruning_report import report
 from keras_sac.pruning._schedules import PruningSchedule
 
 if TYPE_CHECKING:
@@ -30,44 +31,45 @@ if TYPE_CHECKING:
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class PruningOptimizer(WrappingOptimizer):
-    """Prunes a model while another optimizer trains it.
+    """Optimizer that prunes a model while an inner optimizer trains it.
 
-    `w <- m * update(w)`, where at the steps of the schedule first `m <- [score >= k-th largest]`
+    `w <- m * update(w)`, and at the steps of the schedule first `m <- [score >= k-th largest]`
 
-    After each update of the inner optimizer the weights that the masks leave out are set to zero,
-    so the model is exactly sparse after every step and in every checkpoint. Where the schedule
-    says so, the masks are made anew before that, from the weights as the inner optimizer left
-    them: a masked weight whose update is large comes back. Step `t` of the schedule is the state
-    that batch `t` meets, the first batch being 1, as in `tensorflow_model_optimization`.
+    After each update of the inner optimizer, the masks set the pruned weights to zero. So the model
+    is exactly sparse after every step and in every checkpoint. At the steps of the schedule the
+    masks are refreshed first, from the weights after the update: a pruned weight with a large
+    update is kept from then on. The masks of step `t` apply to batch `t`, counted from 1, as in
+    `tensorflow_model_optimization`.
 
-    It works wherever a Keras optimizer does: `fit` and custom loops, subclassed models, gradient
-    accumulation, mixed precision, `tf.distribute`, all three backends. Learning rate, weight decay,
-    clipping and moving averages are those of the inner optimizer; moving averages are masked too.
+    The optimizer works wherever a Keras optimizer does: `fit`, custom training loops, subclassed
+    models, gradient accumulation, mixed precision, `tf.distribute`, and all three backends. The
+    inner optimizer sets the learning rate, weight decay, clipping and moving averages; moving
+    averages are masked too.
 
     Args:
         inner_optimizer: a Keras optimizer, or its name.
-        schedule: a `PruningSchedule`: when masks are refreshed, and how sparse they are. `None`
-            refreshes never: weights that are zero when the optimizer is built stay zero, to
-            fine-tune a pruned model.
-        targets: what is pruned: a layer or model, a variable, the name of a layer, a regular
+        schedule: a `PruningSchedule`, or `None` to keep the zeros that the model has when the
+            optimizer is built, which fine-tunes a pruned model.
+        targets: the kernels to prune: a layer or model, a variable, the name of a layer, a regular
             expression searched for in `variable.path`, a callable from a variable to a boolean, a
-            `Target` with a schedule or pattern of its own, or a list of those. By default the
-            variables named `kernel`, `embeddings`, `recurrent_kernel`, `pointwise_kernel` and
-            `learner` with two axes or more, never a depthwise kernel, a bias or the scale of a
-            normalization. `report()` says what is left out, and why.
-        criterion: which weights go first: `"magnitude"`, `"gradient"`, `"obd"`, `"obs"`,
+            `Target` with its own schedule or pattern, or a list of those. Defaults to the variables
+            named `kernel`, `embeddings`, `recurrent_kernel`, `pointwise_kernel` and `learner` with
+            at least two axes. Depthwise kernels, biases and scales of normalization layers are
+            skipped. `report()` lists the skipped variables and the reasons.
+        criterion: the score that ranks the weights: `"magnitude"`, `"gradient"`, `"obd"`, `"obs"`,
             `"random"`, or a `Criterion`.
-        pattern: which weights go together: `None` for each by itself, `"filters"`, `"2:4"`, or a
-            `Pattern`.
-        distribution: of the sparsity over the kernels. `"uniform"`: each kernel has the sparsity of
-            the schedule; `"global"`: all kernels together have it, by one ranking; `"erk"`: all
-            together have it, small kernels less (Erdős-Rényi kernel). Kernels with different
-            schedules are ranked separately.
-        name: of the optimizer.
+        pattern: the weights that are pruned together: `None` or `"unstructured"` for single
+            weights, `"filters"`, `"2:4"`, or a `Pattern`.
+        distribution: how the sparsity is distributed over the kernels. `"uniform"`: each kernel has
+            the sparsity of the schedule. `"global"`: one ranking of all kernels, which together
+            have the sparsity. `"erk"`: all kernels together have the sparsity, and small kernels
+            are less sparse (Erdős-Rényi kernel). Kernels with different schedules are ranked
+            separately.
+        name: name of the optimizer.
 
     Raises:
-        ValueError: if an argument is not one of those; when it is built, if targets match nothing
-            or a pattern does not fit a kernel.
+        ValueError: if an argument is invalid; when the optimizer is built, if `targets` match
+            nothing or a pattern does not fit a kernel.
 
     Examples:
         >>> from keras_sac.pruning import PolynomialDecay
@@ -98,31 +100,33 @@ class PruningOptimizer(WrappingOptimizer):
     ):
         if any(isinstance(inner, PruningOptimizer) for inner in nested(inner_optimizer)):
             raise ValueError(
-                "A `PruningOptimizer` cannot be inside another. To prune in two ways, give one of "
-                "them a list of `Target`s, each with its schedule and pattern."
+                "`inner_optimizer` must not be or contain a `PruningOptimizer`. Received: "
+                f"inner_optimizer={type(inner_optimizer).__name__}. To prune kernels in different "
+                "ways, pass `targets=` a list of `Target`s, each with its schedule and pattern."
             )
         if schedule is not None and not isinstance(schedule, PruningSchedule):
             raise ValueError(
                 "`schedule` must be a `PruningSchedule`, such as `PolynomialDecay(0.5, 0.8, "
                 f"begin_step=0, end_step=2000)`, or `None`. Received: schedule={schedule!r}"
             )
-        chosen = as_targets(targets)
-        parts = get_criterion(criterion), get_pattern(pattern), get_distribution(distribution)
+        # Check the arguments first: `super().__init__` must come before attributes are set.
+        selected = Opaque(as_targets(targets))
+        checked = get_criterion(criterion), get_pattern(pattern), get_distribution(distribution)
         super().__init__(inner_optimizer, name=name)
         self.schedule = schedule
-        self.criterion, self.pattern, self.distribution = parts
-        self._targets = Opaque(chosen)
+        self.criterion, self.pattern, self.distribution = checked
+        self._targets = selected
         self._masks: Masks | None = None
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Make the masks, and prune if the schedule asks for it at step 1.
+        """Create the masks, and prune if the schedule refreshes at step 1.
 
         Args:
             variables: the trainable variables of a model.
 
         Raises:
-            ValueError: if targets match nothing, a pattern does not fit, or it was built before
-                for other variables.
+            ValueError: if `targets` match nothing, a pattern does not fit a kernel, or the
+                optimizer was built for other variables.
         """
         variables = list(variables)
         if self._masks is not None:
@@ -131,8 +135,8 @@ class PruningOptimizer(WrappingOptimizer):
         kernels, skipped = select_pruned(
             variables, self._targets.value, self.schedule, self.pattern
         )
-        # First, since it may fail: the optimizer is then as it was.
-        self._masks = Masks(kernels, self.criterion, self.distribution, self._make_variable)
+        # First, because it may raise: the optimizer is unchanged then.
+        self._masks = Masks(kernels, self.criterion, self.distribution, self._create_variable)
         super().build(variables)
         self._skipped = Opaque(skipped)
         if not self.inner_optimizer.built:
@@ -141,37 +145,38 @@ class PruningOptimizer(WrappingOptimizer):
             self._masks.begin()
 
     def before_update(self, grads: list[Any], variables: Sequence[keras.Variable]) -> None:
-        """Let the criterion see the gradients."""
+        """Update the criterion with the gradients."""
         if not self.criterion.needs_gradients:
             return
         masks = self._built_masks()
         pruned = {each.kernel.index for each in masks.kernels}
-        seen = {
+        relevant = {
             index: gradient
             for index, gradient in zip(map(self._get_variable_index, variables), grads, strict=True)
             if gradient is not None and index in pruned
         }
-        whole = unscaled(self.inner_optimizer, _backend.sum_over_replicas(list(seen.values())))
-        masks.observe(dict(zip(seen, whole, strict=True)))
+        summed = _backend.sum_over_replicas(list(relevant.values()))
+        gradients = unscaled(self.inner_optimizer, summed)
+        masks.observe(dict(zip(relevant, gradients, strict=True)))
 
     def after_update(self, updated: Any, before: Any) -> None:
-        """Refresh the masks if they are due, and apply them."""
+        """Refresh the masks that are due, and apply all masks."""
         masks = self._built_masks()
         step = ops.add(self._iterations, ops.cast(updated, self._iterations.dtype))
         self._iterations.assign(step)
         masks.advance(step + 1, updated)
-        moving = averages(self.inner_optimizer)
-        if moving is not None:
-            masks.apply_to([moving[each.kernel.index] for each in masks.kernels])
+        averages = moving_averages(self.inner_optimizer)
+        if averages is not None:
+            masks.apply_to([averages[each.kernel.index] for each in masks.kernels])
 
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
-        """Let the inner optimizer set the final values, and apply the masks to those."""
+        """Let the inner optimizer set the final values, and apply the masks to them."""
         super().finalize_variable_values(var_list)
         self._built_masks().apply()
 
     @property
     def masks(self) -> dict[str, np.ndarray]:
-        """Boolean masks by the paths of the variables that are pruned."""
+        """A dict from the path of each pruned variable to its mask, true for kept weights."""
         return {
             each.kernel.path: np.array(ops.convert_to_numpy(each.mask))
             for each in self._built_masks().kernels
@@ -179,7 +184,7 @@ class PruningOptimizer(WrappingOptimizer):
 
     @property
     def pruning_step(self) -> int:
-        """Number of updates since pruning began."""
+        """Number of updates since the optimizer was built."""
         return int(ops.convert_to_numpy(self._iterations))
 
     @property
@@ -188,16 +193,26 @@ class PruningOptimizer(WrappingOptimizer):
         return self._built_masks().schedules
 
     def report(self) -> "pd.DataFrame":
-        """Return what is pruned and what is not, and why.
+        """Tabulate which variables are pruned, and why others are skipped.
 
         Returns:
-            One row for each trainable variable: `path`, `shape`, `weights`, `pruned`, `reason` (why
-            it is not), `schedule`, `pattern`, `sparsity` (share of zeros now) and `mask_bytes`.
+            A table with one row for each trainable variable and the columns `path`, `shape`,
+            `weights`, `pruned`, `reason` (why the variable was skipped), `schedule`, `pattern`,
+            `sparsity` (current fraction of zeros) and `mask_bytes`.
         """
-        return report(self._built_masks(), self._trainable_variables, self._skipped.value)
+        details = {
+            id(each.variable): {"schedule": _text(each.schedule), "pattern": _text(each.pattern)}
+            for each in self._built_masks().kernels
+        }
+        skipped = self._skipped.value
+        rows = report_rows(self._trainable_variables, skipped, details, purpose="pruned")
+        report = table(rows)
+        # A mask has one byte for each weight.
+        report["mask_bytes"] = report["weights"].where(report["pruned"], 0)
+        return report
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor, in a form that loads on every backend."""
+        """Return the arguments of the constructor, serialized to load on every backend."""
         serialize = keras.saving.serialize_keras_object
         targets = self._targets.value
         return {
@@ -210,21 +225,28 @@ class PruningOptimizer(WrappingOptimizer):
             "distribution": self.distribution,
         }
 
-    def _make_variable(
+    def _create_variable(
         self, name: str, reference: keras.Variable, shape: tuple[int, ...], dtype: str
     ) -> keras.Variable:
-        same = tuple(shape) == tuple(reference.shape)
+        same_shape = tuple(shape) == tuple(reference.shape)
         return self.add_variable(
             shape=shape,
             dtype=dtype,
             name=f"{reference.path.replace('/', '_')}_{name}",
-            layout=getattr(reference, "_layout", None) if same else None,
+            layout=getattr(reference, "_layout", None) if same_shape else None,
         )
 
     def _built_masks(self) -> Masks:
         if self._masks is None:
             raise ValueError(
-                "This `PruningOptimizer` has no masks yet: they are made when it is built, at the "
-                "start of `fit` or by `optimizer.build(model.trainable_variables)`."
+                "This `PruningOptimizer` has no masks yet, because it is not built. Call `fit` or "
+                "`optimizer.build(model.trainable_variables)` first."
             )
         return self._masks
+
+
+def _text(part: PruningSchedule | Pattern | None) -> str:
+    if part is None:
+        return "zeros stay"
+    config = part.get_config() if hasattr(part, "get_config") else {}
+    return f"{type(part).__name__}({', '.join(f'{k}={v}' for k, v in config.items())})"

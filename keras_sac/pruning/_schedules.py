@@ -1,4 +1,4 @@
-"""When weights are pruned, and how many: the sparsity asked for at each step."""
+"""Pruning schedules: the steps at which masks are refreshed, and the sparsity at each of them."""
 
 import numbers
 from typing import Any
@@ -11,27 +11,45 @@ from keras_sac._arguments import fraction, integer
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class PruningSchedule:
-    """Base class of the schedules: says at which steps masks are refreshed, and how sparse.
+    """Base class of pruning schedules, and the extension point for new ones.
 
-    A subclass implements `__call__` and `get_config`. `step` counts from 1 and may be a tensor of a
-    compiled step, so `__call__` is written with `keras.ops`.
+    A schedule decides at which steps the masks are refreshed, and to which sparsity.
+
+    A subclass must implement `__call__(step)`. Write it with `keras.ops`, because `step` may be a
+    tensor of the compiled training step. If the constructor has other arguments than `begin_step`,
+    `end_step` and `frequency`, the subclass must also implement `get_config()`, which returns all
+    of them. Register the class with `keras.saving.register_keras_serializable`, so that
+    `keras.models.load_model` can load a model that was compiled with it.
 
     Args:
         begin_step: first step at which masks are refreshed, at least 0.
-        end_step: last such step, or -1 for a schedule that goes on for ever.
-        frequency: steps between two refreshes, at least 1.
+        end_step: last step at which masks are refreshed, or -1 for no end.
+        frequency: number of steps between two refreshes, at least 1.
 
     Raises:
-        ValueError: if a step or the frequency is out of range.
+        ValueError: if an argument is out of range.
 
     Examples:
-        >>> class Linear(PruningSchedule):
+        >>> @keras.saving.register_keras_serializable(package="my_project")
+        ... class LinearSparsity(PruningSchedule):
+        ...     def __init__(self, final_sparsity, end_step, frequency=100):
+        ...         super().__init__(0, end_step, frequency)
+        ...         self.final_sparsity = final_sparsity
+        ...
         ...     def __call__(self, step):
-        ...         share = ops.cast(step, "float32") / self.end_step
-        ...         return self.is_due(step), ops.minimum(share, 0.9)
-        >>> due, sparsity = Linear(begin_step=0, end_step=1000, frequency=10)(500)
+        ...         progress = ops.minimum(ops.cast(step, "float32") / self.end_step, 1.0)
+        ...         return self.is_due(step), self.final_sparsity * progress
+        ...
+        ...     def get_config(self):
+        ...         return {
+        ...             "final_sparsity": self.final_sparsity,
+        ...             "end_step": self.end_step,
+        ...             "frequency": self.frequency,
+        ...         }
+        >>> schedule = LinearSparsity(0.8, end_step=1000)
+        >>> due, sparsity = schedule(500)
         >>> bool(due), round(float(sparsity), 2)
-        (True, 0.5)
+        (True, 0.4)
     """
 
     def __init__(self, begin_step: int = 0, end_step: int = -1, frequency: int = 100):
@@ -40,32 +58,34 @@ class PruningSchedule:
         self.frequency = integer("frequency", frequency, 1)
         if self.end_step != -1 and self.end_step < self.begin_step:
             raise ValueError(
-                "A schedule must not end before it begins. Received: "
-                f"begin_step={begin_step}, end_step={end_step}; expected begin_step <= end_step, "
-                "or end_step=-1 for one that goes on for ever."
+                "`end_step` must be >= `begin_step`, or -1 for no end. Received: "
+                f"begin_step={begin_step}, end_step={end_step}"
             )
 
     def __call__(self, step: Any) -> tuple[Any, Any]:
-        """Return whether masks are refreshed at `step`, and the sparsity they then have.
+        """Return whether masks are refreshed at `step`, and to which sparsity.
+
+        A subclass must implement this method.
 
         Args:
-            step: the number of the batch about to be trained on, from 1; integer or scalar tensor.
+            step: number of the next batch, starting at 1; Python integer or integer scalar tensor.
 
         Returns:
-            A boolean scalar tensor and a float scalar tensor in [0, 1).
+            A boolean scalar tensor, whether to refresh the masks, and a float scalar tensor, the
+            sparsity in [0, 1).
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `__call__`.")
 
     def is_due(self, step: Any) -> Any:
-        """Return whether `step` is one of begin, begin + frequency, ... up to the end.
+        """Return whether `step` is `begin_step` plus a multiple of `frequency`, up to `end_step`.
 
         Args:
-            step: integer or scalar tensor.
+            step: Python integer or scalar tensor.
 
         Returns:
             A boolean scalar tensor.
         """
-        # Operators, not `keras.ops`: with a number for a step nothing but the answer is a tensor.
+        # Python operators, not `keras.ops`: an integer step then needs no tensor but the result.
         step = step if isinstance(step, int) else ops.convert_to_tensor(step)
         due = (step >= self.begin_step) & ((step - self.begin_step) % self.frequency == 0)
         if self.end_step >= 0:
@@ -82,7 +102,7 @@ class PruningSchedule:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "PruningSchedule":
-        """Make a schedule from what `get_config` returned."""
+        """Create a schedule from the result of `get_config`."""
         return cls(**config)
 
     def __repr__(self) -> str:
@@ -92,15 +112,15 @@ class PruningSchedule:
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class ConstantSparsity(PruningSchedule):
-    """The same sparsity at each refresh.
+    """Schedule with the same sparsity at each refresh.
 
     `s(t) = target_sparsity`
 
     Args:
-        target_sparsity: share of weights that are zero, in [0, 1).
+        target_sparsity: fraction of weights to prune, in [0, 1).
         begin_step: first step at which masks are refreshed, at least 0.
-        end_step: last such step; -1, the default, refreshes for ever.
-        frequency: steps between two refreshes, at least 1.
+        end_step: last step at which masks are refreshed. Defaults to -1, no end.
+        frequency: number of steps between two refreshes, at least 1.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -128,16 +148,16 @@ class ConstantSparsity(PruningSchedule):
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class PolynomialDecay(PruningSchedule):
-    """Sparsity that grows fast at first and slowly towards its final value.
+    """Schedule whose sparsity rises fast at first, and slowly towards its final value.
 
     `s(t) = s_f + (s_i - s_f) (1 - (t - begin) / (end - begin)) ** power`
 
-    `tensorflow_model_optimization` never reaches `final_sparsity` where `end - begin` is no
-    multiple of `frequency`; this schedule also refreshes at `end_step`.
+    Masks are also refreshed at `end_step`, so that `final_sparsity` is reached if `end - begin` is
+    not a multiple of `frequency`. `tensorflow_model_optimization` does not do that.
 
     Args:
-        initial_sparsity: share of weights that are zero at `begin_step`, in [0, 1).
-        final_sparsity: share of weights that are zero from `end_step` on, in [0, 1).
+        initial_sparsity: fraction of weights to prune at `begin_step`, in [0, 1).
+        final_sparsity: fraction of weights to prune from `end_step` on, in [0, 1).
         begin_step: first step at which masks are refreshed, at least 0.
         end_step: last such step, at least `begin_step`.
         power: exponent, above 0; 1 is a straight line.
@@ -170,8 +190,8 @@ class PolynomialDecay(PruningSchedule):
     ):
         if end_step == -1:
             raise ValueError(
-                "`PolynomialDecay` needs an `end_step`, at which the final sparsity is reached. "
-                "Received: end_step=-1. For a schedule without end use `ConstantSparsity`."
+                "`end_step` of `PolynomialDecay` must be the step of the final sparsity. "
+                "Received: end_step=-1. For a schedule without an end use `ConstantSparsity`."
             )
         super().__init__(begin_step, end_step, frequency)
         self.initial_sparsity = fraction("initial_sparsity", initial_sparsity)
@@ -182,7 +202,7 @@ class PolynomialDecay(PruningSchedule):
         self.prune_at_end = bool(prune_at_end)
 
     def __call__(self, step: Any) -> tuple[Any, Any]:
-        """Return whether masks are refreshed at `step`, and the sparsity they then have."""
+        """Return whether masks are refreshed at `step`, and to which sparsity."""
         due = self.is_due(step)
         step = ops.convert_to_tensor(step)
         if self.prune_at_end:
@@ -210,16 +230,17 @@ class PolynomialDecay(PruningSchedule):
 def schedule_key(schedule: PruningSchedule | None) -> str:
     """Return a key that is equal for schedules that behave identically.
 
-    By value where that is known: layers given one schedule come back from a file with one each.
+    Kernels with equal schedules are ranked together. Schedules are compared by their configuration,
+    because targets that shared one schedule have separate copies after loading.
     """
     if schedule is None:
         return ""
-    made, told = (_definer(type(schedule), name) for name in ("__init__", "get_config"))
-    if not issubclass(told, made):
-        # More goes into it than it tells.
+    kind = type(schedule)
+    if not issubclass(_defining_class(kind, "get_config"), _defining_class(kind, "__init__")):
+        # `get_config` was inherited, so it lacks the arguments of the new constructor.
         return str(id(schedule))
-    return f"{type(schedule)}{sorted(schedule.get_config().items())}"
+    return f"{kind}{sorted(schedule.get_config().items())}"
 
 
-def _definer(kind: type, name: str) -> type:
-    return next(each for each in kind.__mro__ if name in vars(each))
+def _defining_class(kind: type, method: str) -> type:
+    return next(base for base in kind.__mro__ if method in vars(base))

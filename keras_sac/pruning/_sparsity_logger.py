@@ -1,4 +1,4 @@
-"""Watching a model become sparse."""
+"""Log the sparsity of a model during training."""
 
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_sac import _backend
+from keras_sac._arguments import integer
 from keras_sac._table import table
 from keras_sac.pruning._pruning_optimizer import PruningOptimizer
 
@@ -14,20 +15,20 @@ if TYPE_CHECKING:
 
 
 class SparsityLogger(keras.callbacks.Callback):
-    """Writes the sparsity of the pruned weights into the logs of each epoch.
+    """Callback that logs the sparsity of the pruned kernels after each epoch.
 
-    The logs then have `sparsity`, the share of zeros among the pruned weights, for the progress
-    bar, `History`, `CSVLogger` and `TensorBoard` (put those after it in the list of callbacks).
-    At the end of the training it warns if the schedule was not yet at its end.
+    The logs get the entry `sparsity`, the fraction of zeros in the pruned kernels. The progress
+    bar, `History`, `CSVLogger` and `TensorBoard` show it if they come after this callback in
+    `callbacks`. The callback warns if the training ends before the schedule.
 
     Args:
-        frequency: also record `history` each so many steps; `None` for epochs alone. Each record
-            copies the pruned weights to the host.
+        frequency: number of steps after which to add a record to `history`, at least 1. By default
+            only the end of each epoch is recorded. Each record copies the pruned kernels to the
+            host.
 
     Attributes:
-        history: `pandas.DataFrame` with a row for each pruned kernel and record: `step` (updates so
-            far), `path`, `weights`,
-            `sparsity`.
+        history: `pandas.DataFrame` with one row for each record and pruned kernel, and the columns
+            `step` (number of updates so far), `path`, `weights` and `sparsity`.
 
     Raises:
         ValueError: if `frequency` is below 1; in `fit`, if the model is not compiled with a
@@ -46,45 +47,43 @@ class SparsityLogger(keras.callbacks.Callback):
 
     def __init__(self, frequency: int | None = None):
         super().__init__()
-        if frequency is not None and (isinstance(frequency, bool) or frequency < 1):
-            raise ValueError(f"`frequency` must be >= 1 or None. Received: frequency={frequency!r}")
-        self.frequency = frequency
+        self.frequency = None if frequency is None else integer("frequency", frequency, 1)
         self._records: list[dict[str, Any]] = []
 
     @property
     def history(self) -> "pd.DataFrame":
-        """What was recorded."""
+        """The records so far."""
         return table(self._records, ["step", "path", "weights", "sparsity"])
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Check that there is something to watch."""
+        """Check that the model is compiled with a `PruningOptimizer`."""
         self._optimizer()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Record, if the frequency asks for it."""
+        """Record the sparsity every `frequency` steps."""
         if self.frequency is None or (batch + 1) % self.frequency:
             return
         _backend.sync_variables(self.model)
         self._record()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Record, and write `sparsity` into the logs."""
-        total = self._record()
+        """Record the sparsity, and add it to the logs."""
+        sparsity = self._record()
         if logs is not None:
-            logs["sparsity"] = total
+            logs["sparsity"] = sparsity
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Warn if the training ended before the schedule did."""
+        """Warn if the training ended before the schedule."""
         optimizer = self._optimizer()
         steps = optimizer.pruning_step
-        # The refresh of step t comes right after update t - 1.
+        # The refresh of step t comes after update t - 1.
         ends = {getattr(schedule, "end_step", -1) for schedule in optimizer.schedules}
         late = sorted(end for end in ends if end > steps + 1)
         if late:
             warnings.warn(
-                f"The training ended after {steps} updates, but the schedule goes on to step "
-                f"{late[-1]}: its final sparsity was not reached. Choose `end_step` <= epochs x "
-                "batches in an epoch.",
+                f"The training ended after {steps} updates, but the schedule ends at step "
+                f"{late[-1]}. The final sparsity was not reached. Choose `end_step` <= epochs * "
+                "batches per epoch.",
                 stacklevel=2,
             )
 
@@ -94,26 +93,27 @@ class SparsityLogger(keras.callbacks.Callback):
             optimizer = optimizer.inner_optimizer
         if not isinstance(optimizer, PruningOptimizer):
             raise ValueError(
-                "`SparsityLogger` needs a model compiled with a `PruningOptimizer`. Received the "
-                f"optimizer: {type(optimizer).__name__}. For any other model use "
+                "`SparsityLogger` needs a model compiled with a `PruningOptimizer`. Received: "
+                f"optimizer={type(optimizer).__name__}. For other models use "
                 "`keras_sac.pruning.sparsity(model)`."
             )
         return optimizer
 
     def _record(self) -> float:
+        """Add a record to the history, and return the sparsity of all pruned kernels together."""
         optimizer = self._optimizer()
         step = optimizer.pruning_step
-        found = optimizer.report()
-        found = found[found["pruned"]]
-        # The end of an epoch may be a step that was just recorded.
-        known = bool(self._records) and self._records[-1]["step"] == step
-        for row in () if known else found.itertuples():
-            self._records.append(
-                {
-                    "step": step,
-                    "path": row.path,
-                    "weights": row.weights,
-                    "sparsity": row.sparsity,
-                }
-            )
-        return float((found["sparsity"] * found["weights"]).sum() / found["weights"].sum())
+        report = optimizer.report()
+        pruned = report[report["pruned"]]
+        # `on_train_batch_end` may have recorded the last step of the epoch already.
+        if not self._records or self._records[-1]["step"] != step:
+            for row in pruned.itertuples():
+                self._records.append(
+                    {
+                        "step": step,
+                        "path": row.path,
+                        "weights": row.weights,
+                        "sparsity": row.sparsity,
+                    }
+                )
+        return float((pruned["sparsity"] * pruned["weights"]).sum() / pruned["weights"].sum())

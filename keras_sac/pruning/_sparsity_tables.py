@@ -1,4 +1,4 @@
-"""Tables of how sparse a model is."""
+"""Tabulate the sparsity of a model: zero weights, and zero filters, of each kernel."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 
 
 def sparsity(model: keras.Model) -> "pd.DataFrame":
-    """Count the zeros of the kernels of a model.
+    """Count the zeros in the kernels of a model.
 
     `sparsity = zeros / weights`
 
     Args:
-        model: built; kernels are what `PruningOptimizer` prunes by default, trained or frozen.
+        model: a built model. Its kernels are the variables that `PruningOptimizer` prunes by
+            default, trainable or frozen.
 
     Returns:
-        One row for each kernel: `path`, `shape`, `weights`, `zeros`, `sparsity`. The attribute
-        `attrs["total"]` is a dict with `weights`, `zeros` and `sparsity` of all kernels together.
+        A table with one row for each kernel and the columns `path`, `shape`, `weights`, `zeros` and
+        `sparsity`. Its `attrs["total"]` is a dict with the `weights`, `zeros` and `sparsity` of all
+        kernels together.
 
     Raises:
         ValueError: if the model is not built or has no kernel.
@@ -48,16 +50,19 @@ def sparsity(model: keras.Model) -> "pd.DataFrame":
 
 
 def filter_sparsity(model: keras.Model) -> "pd.DataFrame":
-    """Count the filters of a model whose weights are all zero.
+    """Count the filters in the kernels of a model whose weights are all zero.
 
-    A filter is all weights of a kernel into one output channel.
+    A filter is the set of all weights of a kernel into one output channel.
+
+    `sparsity = zero_filters / filters`
 
     Args:
-        model: built.
+        model: a built model.
 
     Returns:
-        One row for each kernel: `path`, `shape`, `filters`, `zero_filters`, `sparsity` (their
-        ratio). The attribute `attrs["total"]` is a dict with the last three of all kernels.
+        A table with one row for each kernel and the columns `path`, `shape`, `filters`,
+        `zero_filters` and `sparsity`. Its `attrs["total"]` is a dict with the last three of all
+        kernels together.
 
     Raises:
         ValueError: if the model is not built or has no kernel.
@@ -72,20 +77,21 @@ def filter_sparsity(model: keras.Model) -> "pd.DataFrame":
     for kernel in kernels_of(model):
         values = keras.ops.convert_to_numpy(kernel.variable)
         values = np.moveaxis(values, kernel.output_axis, 0)
-        used = np.any(values.reshape(len(values), -1) != 0, axis=1)
+        nonzero = np.any(values.reshape(len(values), -1) != 0, axis=1)
         rows.append(
             {
                 "path": kernel.path,
                 "shape": kernel.shape,
-                "filters": used.size,
-                "zero_filters": used.size - int(np.count_nonzero(used)),
+                "filters": nonzero.size,
+                "zero_filters": nonzero.size - int(np.count_nonzero(nonzero)),
             }
         )
     return _with_total(rows, "zero_filters", "filters")
 
 
-def _with_total(rows: list[dict[str, Any]], part: str, whole: str) -> "pd.DataFrame":
-    counts = {name: sum(row[name] for row in rows) for name in (whole, part)}
-    for each in (*rows, counts):
-        each["sparsity"] = each[part] / each[whole]
-    return table(rows, total=counts)
+def _with_total(rows: list[dict[str, Any]], zeros: str, count: str) -> "pd.DataFrame":
+    """Return the table of the rows with the column `sparsity = zeros / count` and the total."""
+    total = {name: sum(row[name] for row in rows) for name in (count, zeros)}
+    for row in (*rows, total):
+        row["sparsity"] = row[zeros] / row[count]
+    return table(rows, total=total)

@@ -1,4 +1,4 @@
-"""The k-th largest score, exactly, by counting: no sort, and the same code in any compiler."""
+"""Find the k-th largest score exactly by bisection and counting, without a sort."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,27 +10,27 @@ from keras import ops
 from keras_sac import _backend
 
 
-def kept(
+def keep_top_k(
     scores: Sequence[Any], k: Any, weights: Sequence[int | np.ndarray] | None = None
 ) -> list[Any]:
-    """Mark the `k` largest of all scores, and whatever equals the smallest of those.
+    """Mark the `k` largest of all scores, and scores that equal the smallest of these.
 
     `keep_i = (score_i >= t),  t = max {t : sum_i weight_i [score_i >= t] >= k}`
 
-    For floats that are not negative the order of the numbers is the order of their bit patterns
-    read as integers, so bisecting the 31 bits of a pattern finds the exact threshold in at most 31
-    passes that compare and count. The search ends early at a threshold that keeps just `k`. Where a
-    backend can select the k-th largest of those integers itself, it does.
+    Non-negative floats have the same order as their bit patterns read as integers. So bisection
+    over the 31 bits of a pattern finds the exact threshold in at most 31 passes that compare and
+    count. The search stops early at a threshold that keeps exactly `k`. If the backend can select
+    the k-th largest integer itself, that is used instead.
 
     Args:
-        scores: float32 or float64 tensors of any shapes, ranked together. What is NaN or
-            below 0 is never kept.
-        k: how much is kept, in units of `weights`; an integer scalar tensor.
-        weights: how much one score of each tensor stands for, at least 1; an integer array of the
-            tensor's shape where they differ; default 1.
+        scores: float32 or float64 tensors of any shapes, ranked together. NaN and negative scores
+            are never kept.
+        k: number to keep, in units of `weights`; integer scalar tensor.
+        weights: for each tensor, how many units one of its scores counts, at least 1; an integer
+            array of the shape of the tensor if they differ. Defaults to 1.
 
     Returns:
-        Boolean tensors of the shapes of `scores`.
+        Boolean tensors with the shapes of `scores`.
     """
     sizes = [
         w if isinstance(w, int) else ops.convert_to_tensor(w, "int32")
@@ -48,7 +48,7 @@ def kept(
 
 
 def _bisected(keys: Sequence[Any], k: Any, sizes: Sequence[Any], integer: str, bits: int) -> Any:
-    """Return the largest threshold that `k` units or more reach; 0 if there is none."""
+    """Return the largest threshold that at least `k` units reach; 0 if there is none."""
 
     def count(threshold: Any) -> Any:
         parts = [
@@ -59,7 +59,7 @@ def _bisected(keys: Sequence[Any], k: Any, sizes: Sequence[Any], integer: str, b
         ]
         return ops.cast(sum(parts[1:], parts[0]), "int32")
 
-    # Invariant: at least k are at or above `low`, fewer than k at or above `low + 2 ** bit`.
+    # Invariant: at least k units are >= `low`, and fewer than k are >= `low + 2 ** (bit + 1)`.
     def is_open(bit: Any, low: Any, reached: Any) -> Any:
         return ops.logical_and(ops.greater_equal(bit, 0), ops.not_equal(reached, k))
 
@@ -80,6 +80,6 @@ def _bisected(keys: Sequence[Any], k: Any, sizes: Sequence[Any], integer: str, b
 
 def _key(scores: Any, dtype: str, integer: str) -> Any:
     scores = ops.cast(scores, dtype)
-    # The absolute value: -0.0 is as large as 0.0, but its pattern is that of a negative integer.
+    # -0.0 equals 0.0, but its bit pattern is a negative integer. The absolute value avoids that.
     pattern = ops.view(ops.abs(scores), integer)
     return ops.where(ops.greater_equal(scores, 0), pattern, ops.cast(-1, integer))

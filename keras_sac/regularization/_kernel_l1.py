@@ -1,4 +1,4 @@
-"""An L1 penalty on the kernels of a model that is built already."""
+"""Add an L1 penalty to the kernels of a model that is already built."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,14 +6,21 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_sac._arguments import at_least_zero
-from keras_sac._model import Selection, all_layers, as_selections, kernels_of, select_kernels
+from keras_sac._model import (
+    Kernel,
+    Selection,
+    all_layers,
+    as_list,
+    kernels_of,
+    select_kernels,
+)
 from keras_sac._table import table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Where layers keep the regularizer of a variable, which is what a file is written from; those with
-# an underscore make inner layers of it.
+# Layer attributes that hold the regularizer of a variable; `get_config` reads them. Layers that
+# create inner layers from it use the name with an underscore.
 _ATTRIBUTES = {
     "kernel": ("kernel_regularizer", "_kernel_regularizer"),
     "embeddings": ("embeddings_regularizer",),
@@ -24,36 +31,39 @@ _ATTRIBUTES = {
 
 
 def add_kernel_l1(model: keras.Model, strength: float, *, targets: Any = None) -> "pd.DataFrame":
-    """Add an L1 penalty on kernels to the loss of a model that is built already.
+    """Add an L1 penalty on the kernels to the loss of a model that is already built.
 
     `loss <- loss + strength sum |w|`
 
-    Setting `layer.kernel_regularizer` does nothing by then: Keras reads it when it makes the
-    kernel. This counts from the next `fit` or `evaluate` on, whether the model was compiled before
-    or not, and is in `model.losses`. What L1 and L2 there is stays; strengths add up.
+    Setting `layer.kernel_regularizer` on a built layer has no effect, because Keras reads it when
+    it creates the kernel. The penalty added here is part of `model.losses`, and applies from the
+    next `fit` or `evaluate` on, even if the model is already compiled. Existing L1 and L2 penalties
+    are kept; the strengths add up.
 
-    `model.save` keeps it as it keeps a `kernel_regularizer`: not where the code of a class makes
-    the layers, in a subclassed model or a layer of other layers, unless they are made again from
-    an argument of that name. There, and around a model that is part of another (which is to be
-    compiled again), call it once more. Weights become small by it, but not zero; see `ProximalL1`.
+    `model.save` stores the penalty as it stores a `kernel_regularizer`. A subclassed model or
+    composite layer that creates its layers in its own code loses the penalty, unless it passes on
+    an argument of that name; call `add_kernel_l1` again after loading. If the model is part of
+    another model, compile the outer model again.
+
+    The penalty makes weights small, but not exactly zero. For exact zeros see `ProximalL1`.
 
     Args:
-        model: built; changed in place.
-        strength: of the penalty, at least 0.
-        targets: which kernels: a layer or model (it stands for the layers inside it), a variable,
+        model: a built model, changed in place.
+        strength: strength of the penalty, a number >= 0.
+        targets: the kernels to penalize: a layer or model (with all layers inside it), a variable,
             the name of a layer, a regular expression searched for in `variable.path`, a callable
-            from a variable to a boolean, or a list of those. By default all kernels: the variables
-            `kernel`, `embeddings`, `recurrent_kernel`, `pointwise_kernel` and `learner` with two
-            axes or more that are not of a depthwise convolution. A shared kernel counts once.
+            from a variable to a boolean, or a list of those. Defaults to all kernels: the variables
+            named `kernel`, `embeddings`, `recurrent_kernel`, `pointwise_kernel` and `learner` with
+            at least two axes, except depthwise kernels. A shared kernel is penalized once.
 
     Returns:
-        One row for each kernel: `path`, `shape`, `weights`, `added` (whether it got the penalty)
-        and `regularizer`, the one that it has now.
+        A table with one row for each kernel and the columns `path`, `shape`, `weights`, `added`
+        (whether the kernel got the penalty) and `regularizer` (its regularizer now).
 
     Raises:
-        ValueError: if the model is not built or has no kernel, the strength is out of range,
-            `targets` match no kernel, or a kernel has another regularizer than `L1`, `L2` or
-            `L1L2`; the model is then unchanged.
+        ValueError: if the model is not built or has no kernel, `strength` is out of range,
+            `targets` match no kernel, or a kernel has a regularizer other than `L1`, `L2` and
+            `L1L2`. The model is unchanged then.
 
     Examples:
         >>> import numpy as np
@@ -65,16 +75,13 @@ def add_kernel_l1(model: keras.Model, strength: float, *, targets: Any = None) -
     """
     kernels = kernels_of(model)
     strength = at_least_zero("strength", strength)
-    selected, _ = select_kernels(
-        model.weights, as_selections(targets, Selection), [model], purpose="penalized"
-    )
-    chosen = [kernel.variable for kernel, _ in selected]
-    _check_regularizers(chosen)
+    selected = _selected(model, kernels, targets)
+    _check_regularizers(selected)
     if strength:
-        _add(model, chosen, strength)
-        # They were traced with the losses of before.
+        _add(model, selected, strength)
+        # These functions were traced with the old losses.
         model.train_function = model.test_function = None
-    added = {id(variable) for variable in chosen}
+    added = {id(variable) for variable in selected}
     return table(
         [
             {
@@ -89,42 +96,55 @@ def add_kernel_l1(model: keras.Model, strength: float, *, targets: Any = None) -
     )
 
 
-def _check_regularizers(chosen: Sequence[keras.Variable]) -> None:
+def _selected(model: keras.Model, kernels: Sequence[Kernel], targets: Any) -> list[keras.Variable]:
+    if targets is None:
+        return [kernel.variable for kernel in kernels]
+    # Each target must select a kernel. Two targets may select the same one.
+    selected: dict[int, keras.Variable] = {}
+    for target in as_list(targets):
+        found, _ = select_kernels(model.weights, [Selection(target)], [model], purpose="penalized")
+        selected.update({kernel.index: kernel.variable for kernel, _ in found})
+    return [selected[index] for index in sorted(selected)]
+
+
+def _check_regularizers(selected: Sequence[keras.Variable]) -> None:
     others = [
         f"{variable.path}: {_text(variable.regularizer)}"
-        for variable in chosen
+        for variable in selected
         if not _can_combine(variable.regularizer)
     ]
     if others:
         raise ValueError(
-            "L1 can be added to the regularizers L1, L2 and L1L2 of Keras only. Received a model "
-            f"with {'; '.join(others)}. The model was not changed. Select the other kernels "
-            "by `targets=`, or add the penalty to that regularizer itself."
+            "The kernels must have no regularizer, or L1, L2 or L1L2 of Keras. Received a model "
+            f"with {'; '.join(others)}. The model is unchanged. Select others by `targets=`, "
+            "or add the penalty to the code of that regularizer."
         )
 
 
-def _add(model: keras.Model, chosen: Sequence[keras.Variable], strength: float) -> None:
-    # One new regularizer for each old one, so that what was shared still is.
-    old = {id(variable): variable.regularizer for variable in chosen}
+def _add(model: keras.Model, selected: Sequence[keras.Variable], strength: float) -> None:
+    # One new regularizer for each old one, so that shared regularizers remain shared.
+    old = {id(variable): variable.regularizer for variable in selected}
     new = {id(regularizer): _combine(regularizer, strength) for regularizer in old.values()}
     for layer in all_layers(model):
-        for attribute, variables in _governing(layer):
+        for attribute, variables in _regularizer_attributes(layer):
             before = getattr(layer, attribute)
-            # A composite layer has one for the kernels of all layers inside it.
+            # A composite layer has one regularizer for the kernels of all layers inside it.
             if all(id(v) in old and old[id(v)] is before for v in variables):
                 setattr(layer, attribute, new[id(before)])
-    for variable in chosen:
+    for variable in selected:
         variable.regularizer = new[id(old[id(variable)])]
 
 
-def _governing(layer: keras.layers.Layer) -> Iterator[tuple[str, list[keras.Variable]]]:
-    """Go through the regularizers of a layer, with the variables that it made with them."""
+def _regularizer_attributes(
+    layer: keras.layers.Layer,
+) -> Iterator[tuple[str, list[keras.Variable]]]:
+    """Iterate over the regularizer attributes of a layer, with the variables they belong to."""
     for name, attributes in _ATTRIBUTES.items():
         variables = [v for v in layer.variables if v.path.rsplit("/", 1)[-1] == name]
         for attribute in attributes:
-            # That of a recurrent layer only shows the one of its cell.
-            shown = isinstance(getattr(type(layer), attribute, None), property)
-            if variables and not shown and hasattr(layer, attribute):
+            # A recurrent layer has a read-only property for the regularizer of its cell.
+            read_only = isinstance(getattr(type(layer), attribute, None), property)
+            if variables and not read_only and hasattr(layer, attribute):
                 yield attribute, variables
 
 
@@ -138,20 +158,20 @@ def _text(regularizer: Any) -> str:
 
 
 def _can_combine(regularizer: Any) -> bool:
-    """Return whether L1 can be added to a regularizer; `None` is none."""
-    # Not their subclasses, which may do more.
+    """Return whether L1 can be added to a regularizer; `None` means no regularizer."""
+    # Not their subclasses, which may compute another penalty.
     kinds = keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2
     return regularizer is None or type(regularizer) in kinds
 
 
 def _combine(regularizer: Any, strength: float) -> Any:
-    """Return a regularizer that penalises by `strength sum |w|` more than the given one.
+    """Return a new regularizer that adds `strength sum |w|` to the penalty of the given one.
 
     Args:
-        regularizer: `None`, `L1`, `L2` or `L1L2`; it is not changed.
-        strength: at least 0.
+        regularizer: `None`, `L1`, `L2` or `L1L2`; not changed.
+        strength: number >= 0.
     """
-    # `L1` keeps a tensor.
+    # `L1` stores its strength as a tensor.
     l1 = float(getattr(regularizer, "l1", 0.0)) + strength
     l2 = float(getattr(regularizer, "l2", 0.0))
     return keras.regularizers.L1L2(l1, l2) if l2 else keras.regularizers.L1(l1)

@@ -1,4 +1,4 @@
-"""L1 by soft-thresholding, as an optimizer around another: exact zeros during training."""
+"""Train with an L1 penalty to exact zeros, by soft-thresholding after each optimizer update."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from keras_sac._model import Kernel, Selection, as_selections, report_rows, sele
 from keras_sac._optimizer import (
     Opaque,
     WrappingOptimizer,
-    averages,
+    moving_averages,
     nested,
     portable_config,
     value_of,
@@ -26,46 +26,49 @@ if TYPE_CHECKING:
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class ProximalL1(WrappingOptimizer):
-    """Makes weights exactly zero by an L1 penalty, while another optimizer trains them.
+    """Optimizer that makes weights exactly zero by an L1 penalty, around an inner optimizer.
 
-    `w <- sign(u) max(|u| - lr strength, 0)`, `u` what the inner optimizer made of `w`; with
-    `group="filters"` `w_j <- u_j max(1 - lr strength sqrt(n_j) / ||u_j||_2, 0)`, `u_j` the `n_j`
-    weights into output channel `j`
+    `w <- sign(u) max(|u| - lr strength, 0)`, where `u` is `w` after the update of the inner
+    optimizer; with `group="filters"`, `w_j <- u_j max(1 - lr strength sqrt(n_j) / ||u_j||_2, 0)`,
+    where `u_j` are the `n_j` weights into output channel `j`
 
-    This is the proximal gradient method for `loss + strength sum |w|`, or the group lasso
-    `loss + strength sum_j sqrt(n_j) ||w_j||_2`. The gradient of the same penalty, as of
-    `keras.regularizers.L1`, makes weights small and lets them change sign; it makes none zero.
+    This is the proximal gradient method for `loss + strength sum |w|`, or for the group lasso
+    `loss + strength sum_j sqrt(n_j) ||w_j||_2`. The gradient of the same penalty, as in
+    `keras.regularizers.L1`, makes weights small and lets them change sign, but makes none zero.
 
-    `lr` is the learning rate that the inner optimizer uses in that very update, so schedules and
-    `optimizer.learning_rate = ...` count. With an adaptive optimizer it is the same for all
-    weights, not divided by their gradients: decoupled, as the weight decay of AdamW.
+    `lr` is the learning rate that the inner optimizer uses in the same update, so learning rate
+    schedules and `optimizer.learning_rate = ...` apply. With an adaptive optimizer the threshold is
+    the same for all weights and not scaled by their gradients: it is decoupled, like the weight
+    decay of AdamW.
 
-    What the inner optimizer does not update is left alone: in batches that only accumulate
-    gradients or whose gradients were not finite, and variables without a gradient. Where weights
-    are zero their moving averages (`use_ema`) are set to zero too. Of several `ProximalL1` inside
-    one another each does its part: to give kernels different strengths, or for the sparse group
-    lasso, single weights inside and filters outside. With a `PruningOptimizer` inside or outside,
-    what is pruned stays zero.
+    Variables that the inner optimizer does not update are not thresholded: variables without a
+    gradient, and all variables while gradients are accumulated or not finite. The moving averages
+    (`use_ema`) of zero weights are set to zero too.
 
-    In a variable of float16 or bfloat16 the threshold itself is not rounded, but a weight that is
-    larger than it only moves if its next neighbour is near enough, as in any update of such a
-    variable. Mixed precision keeps variables in float32.
+    `ProximalL1` optimizers can be nested, to give kernels different strengths, or for the sparse
+    group lasso with single weights inside and filters outside. With a `PruningOptimizer` inside or
+    outside, pruned weights remain zero.
+
+    For float16 and bfloat16 variables the threshold is computed in float32. As in any update of
+    such a variable, a weight only changes if the next representable number is near enough. Mixed
+    precision keeps variables in float32.
 
     Args:
         inner_optimizer: a Keras optimizer, or its name.
-        strength: of the penalty, at least 0.
-        targets: what is thresholded: a layer or model, a variable, the name of a layer, a regular
-            expression searched for in `variable.path`, a callable from a variable to a boolean, or
-            a list of those. By default the variables named `kernel`, `embeddings`,
-            `recurrent_kernel`, `pointwise_kernel` and `learner` with two axes or more, never a
-            depthwise kernel, a bias or the scale of a normalization. `report()` says what is left
-            out, and why.
-        group: which weights become zero together: `None` for each by itself, or `"filters"`.
-        name: of the optimizer.
+        strength: strength of the penalty, a number >= 0.
+        targets: the kernels to threshold: a layer or model, a variable, the name of a layer, a
+            regular expression searched for in `variable.path`, a callable from a variable to a
+            boolean, or a list of those. Defaults to the variables named `kernel`, `embeddings`,
+            `recurrent_kernel`, `pointwise_kernel` and `learner` with at least two axes. Depthwise
+            kernels, biases and scales of normalization layers are skipped. `report()` lists the
+            skipped variables and the reasons.
+        group: the weights that become zero together: `None` for single weights, or `"filters"`.
+        name: name of the optimizer.
 
     Raises:
-        ValueError: if an argument is not one of those, or there is a `MultiOptimizer` inside, which
-            has no one learning rate; when it is built, if targets match nothing.
+        ValueError: if an argument is invalid, or `inner_optimizer` contains a `MultiOptimizer`,
+            which has several learning rates; when the optimizer is built, if `targets` match
+            nothing.
 
     Examples:
         >>> import numpy as np
@@ -98,78 +101,79 @@ class ProximalL1(WrappingOptimizer):
             raise ValueError(f'`group` must be `None` or "filters". Received: group={group!r}')
         if any(isinstance(o, keras.optimizers.MultiOptimizer) for o in nested(inner_optimizer)):
             raise ValueError(
-                "A `ProximalL1` cannot be around a `MultiOptimizer`, which has no one learning "
-                "rate. Put one around each of the optimizers inside it."
+                "`inner_optimizer` must have one learning rate, so it must not be or contain a "
+                f"`MultiOptimizer`. Received: inner_optimizer={type(inner_optimizer).__name__}. "
+                "Wrap each optimizer inside the `MultiOptimizer` in a `ProximalL1` instead."
             )
-        chosen = as_selections(targets, Selection)
+        selections = as_selections(targets, Selection)
         super().__init__(inner_optimizer, name=name)
         self.strength = strength
         self.group = group
-        self._targets = Opaque(chosen)
-        self._chosen: Opaque | None = None
+        self._targets = Opaque(selections)
+        self._kernels: Opaque | None = None
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Choose what is thresholded.
+        """Select the kernels to threshold.
 
         Args:
             variables: the trainable variables of a model.
 
         Raises:
-            ValueError: if targets match nothing, or it was built before for other variables.
+            ValueError: if `targets` match nothing, or the optimizer was built for other variables.
         """
         variables = list(variables)
-        if self._chosen is not None:
+        if self._kernels is not None:
             self.check_same(variables)
             return
-        # First, since it may fail: the optimizer is then as it was.
+        # First, because it may raise: the optimizer is unchanged then.
         selected, skipped = select_kernels(variables, self._targets.value, purpose="thresholded")
         kernels = [kernel for kernel, _ in selected]
         if not self.inner_optimizer.built:
             self.inner_optimizer.build(variables)
         super().build(variables)
-        self._chosen, self._skipped = Opaque(kernels), Opaque(skipped)
+        self._kernels, self._skipped = Opaque(kernels), Opaque(skipped)
 
     def before_update(
         self, grads: list[Any], variables: Sequence[keras.Variable]
     ) -> tuple[Any, list[Kernel]]:
-        """Return the learning rate of the update, and the targets that will be updated."""
-        # The update itself counts one further, and with it a schedule.
+        """Return the learning rate of the update, and the kernels that will be updated."""
+        # Read it before the update, which advances a learning rate schedule.
         rate = ops.convert_to_tensor(self.inner_optimizer.learning_rate)
-        # A wrong number of gradients is reported by the inner optimizer.
+        # The inner optimizer reports a wrong number of gradients.
         pairs = zip(variables, grads, strict=False)
         updated = {self._var_key(variable) for variable, grad in pairs if grad is not None}
-        kernels = self._built_choice()
+        kernels = self._built_kernels()
         return rate, [k for k in kernels if self._var_key(k.variable) in updated]
 
     def after_update(self, updated: Any, before: tuple[Any, list[Kernel]]) -> None:
-        """Move the targets towards zero."""
+        """Move the updated kernels towards zero."""
         rate, kernels = before
         if self.strength == 0:
             return
-        # No branch: a threshold of 0 changes nothing, and replicas could not assign inside one.
+        # Not a branch: replicas cannot assign inside one, and a threshold of 0 changes nothing.
         threshold = ops.where(updated, rate * self.strength, ops.zeros_like(rate))
         new = [self._thresholded(kernel, threshold) for kernel in kernels]
         _backend.assign_all([kernel.variable for kernel in kernels], new)
-        moving = averages(self.inner_optimizer)
-        if moving is not None:
+        averages = moving_averages(self.inner_optimizer)
+        if averages is not None:
             masks = [ops.not_equal(value, 0) for value in new]
-            _backend.mask_all([moving[kernel.index] for kernel in kernels], masks)
+            _backend.mask_all([averages[kernel.index] for kernel in kernels], masks)
 
     def report(self) -> "pd.DataFrame":
-        """Return what is thresholded and what is not, and why.
+        """Tabulate which variables are thresholded, and why others are skipped.
 
         Returns:
-            One row for each trainable variable: `path`, `shape`, `weights`, `thresholded`,
-            `reason` (why it is not) and `sparsity` (share of zeros now).
+            A table with one row for each trainable variable and the columns `path`, `shape`,
+            `weights`, `thresholded`, `reason` (why the variable was skipped) and `sparsity`
+            (current fraction of zeros).
         """
-        details: dict[int, dict[str, str]] = {id(k.variable): {} for k in self._built_choice()}
+        details: dict[int, dict[str, str]] = {id(k.variable): {} for k in self._built_kernels()}
         skipped = self._skipped.value
-        return table(
-            report_rows(self._trainable_variables, skipped, details, purpose="thresholded")
-        )
+        rows = report_rows(self._trainable_variables, skipped, details, purpose="thresholded")
+        return table(rows)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor, in a form that loads on every backend."""
+        """Return the arguments of the constructor, serialized to load on every backend."""
         serialize = keras.saving.serialize_keras_object
         targets = self._targets.value
         return {
@@ -182,19 +186,19 @@ class ProximalL1(WrappingOptimizer):
 
     def _thresholded(self, kernel: Kernel, threshold: Any) -> Any:
         value = value_of(kernel.variable)
-        own = keras.backend.standardize_dtype(value.dtype)
-        # In half precision a small threshold is zero, and the square of a large weight infinite.
-        wide = own if own == "float64" else "float32"
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        # In float16 a small threshold underflows, and the square of a large weight overflows.
+        wide = dtype if dtype == "float64" else "float32"
         v, t = ops.cast(value, wide), ops.cast(threshold, wide)
         if self.group is None:
-            return ops.cast(soft_threshold(v, t), own)
+            return ops.cast(soft_threshold(v, t), dtype)
         size = kernel.size // kernel.shape[kernel.output_axis]
-        return ops.cast(group_soft_threshold(v, t * size**0.5, kernel.output_axis), own)
+        return ops.cast(group_soft_threshold(v, t * size**0.5, kernel.output_axis), dtype)
 
-    def _built_choice(self) -> list[Kernel]:
-        if self._chosen is None:
+    def _built_kernels(self) -> list[Kernel]:
+        if self._kernels is None:
             raise ValueError(
-                "This `ProximalL1` has not chosen its variables yet: it does when it is built, at "
-                "the start of `fit` or by `optimizer.build(model.trainable_variables)`."
+                "This `ProximalL1` has not selected its kernels yet, because it is not built. Call "
+                "`fit` or `optimizer.build(model.trainable_variables)` first."
             )
-        return self._chosen.value
+        return self._kernels.value

@@ -1,4 +1,4 @@
-"""For code written for `tensorflow_model_optimization`: `import keras_sac.tfmot as tfmot`."""
+"""Run code written for `tensorflow_model_optimization`: `import keras_sac.tfmot as tfmot`."""
 
 from typing import Any
 
@@ -9,6 +9,6 @@ __all__ = ["sparsity"]
 
 def __getattr__(name: str) -> Any:
     raise AttributeError(
-        f"`keras_sac.tfmot` has no {name!r}: of `tensorflow_model_optimization` it stands in for "
-        "`tfmot.sparsity.keras` alone."
+        f"`keras_sac.tfmot` has only the part `tfmot.sparsity.keras` of "
+        f"`tensorflow_model_optimization`. Received: {name!r}"
     )

@@ -1,4 +1,4 @@
-"""Whatever is passed as a schedule, as a schedule of the pruning engine."""
+"""Convert `pruning_schedule=` to a schedule of `keras_sac.pruning`."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ _TFMOT = "tensorflow_model_optimization"
 
 
 def adapted(schedule: Any) -> pruning.PruningSchedule:
-    """Return a schedule that the engine can ask on every backend, and save.
+    """Convert a schedule to one that runs on every backend and can be saved.
 
     Args:
-        schedule: one of this package or of tfmot itself, or any object that is called with the
-            step, returns whether to prune and how sparse, and has a `get_config`.
+        schedule: a schedule of this package or of tfmot itself, or any object with
+            `__call__(step) -> (prune, sparsity)` and `get_config()`.
 
     Returns:
         A schedule of `keras_sac.pruning`.
 
     Raises:
-        ValueError: if it is no schedule, or one written for TensorFlow while Keras runs on another
-            backend.
+        ValueError: if `schedule` is not a schedule, or is written for TensorFlow while Keras runs
+            on another backend.
     """
     name, origin = type(schedule).__name__, _origin(schedule)
     if type(schedule) in (ConstantSparsity, PolynomialDecay) or (
@@ -32,9 +32,9 @@ def adapted(schedule: Any) -> pruning.PruningSchedule:
         return getattr(pruning, name)(**arguments(schedule.get_config()))
     if origin and keras.backend.backend() != "tensorflow":
         raise ValueError(
-            f"The schedule {name} is written for TensorFlow, but Keras runs on "
-            f"{keras.backend.backend()}. Derive it from "
-            "`keras_sac.tfmot.sparsity.keras.PruningSchedule` and use `keras.ops` in place of `tf`."
+            f"`pruning_schedule` must run on the backend of Keras. Received: {name}, which is "
+            f"written for TensorFlow, with the backend {keras.backend.backend()}. Derive it from "
+            "`keras_sac.tfmot.sparsity.keras.PruningSchedule` and use `keras.ops` instead of `tf`."
         )
     if isinstance(schedule, pruning.PruningSchedule) and not isinstance(
         schedule, ConstantSparsity | PolynomialDecay
@@ -58,19 +58,20 @@ def _origin(schedule: Any) -> str:
 
 @keras.saving.register_keras_serializable(package="keras_sac.tfmot")
 class AdaptedSchedule(pruning.PruningSchedule):
-    """A schedule that somebody else wrote.
+    """A schedule of `keras_sac.pruning` around a custom schedule.
 
     Args:
-        schedule: is called with the step; may return Python values.
+        schedule: called with the step; may return Python values.
     """
 
     def __init__(self, schedule: Any):
-        # Its steps are its own affair; the end is read by what warns of trainings that stop early.
+        # The custom schedule has its own steps; `end_step` is only read to warn of trainings that
+        # stop before it.
         self.end_step = getattr(schedule, "end_step", -1)
         self.schedule = schedule
 
     def __call__(self, step: Any) -> tuple[Any, Any]:
-        """Return what the schedule says, as tensors."""
+        """Return the result of the custom schedule as tensors."""
         due, sparsity = self.schedule(step)
         return (
             ops.cast(ops.convert_to_tensor(due), "bool"),
@@ -78,11 +79,11 @@ class AdaptedSchedule(pruning.PruningSchedule):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Return the schedule, serialized."""
+        """Return the serialized custom schedule."""
         serialized = dict(keras.saving.serialize_keras_object(self.schedule))
         return {"schedule": {**serialized, "config": arguments(serialized["config"])}}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "AdaptedSchedule":
-        """Make a schedule from what `get_config` returned; its class must be known to Keras."""
+        """Create a schedule from a configuration. Its class must be registered with Keras."""
         return cls(keras.saving.deserialize_keras_object(config["schedule"]))

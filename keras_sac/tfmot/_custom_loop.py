@@ -1,4 +1,4 @@
-"""Pruning in a training loop of one's own, whose optimizer knows nothing of it."""
+"""Prune in a custom training loop, with any optimizer."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from keras_sac.tfmot._marked_target import targets_of
 
 
 class Loop:
-    """The masks of a model, refreshed before each batch.
+    """The masks of a model in a custom loop, refreshed before each batch.
 
     Args:
-        model: with marked layers.
+        model: a model with marked layers.
 
     Attributes:
-        step: number of batches begun.
+        step: number of batches that have begun.
     """
 
     def __init__(self, model: keras.Model):
@@ -27,30 +27,30 @@ class Loop:
 
     @property
     def masks(self) -> dict[str, np.ndarray]:
-        """Boolean masks by the paths of the variables."""
+        """Boolean masks, by the paths of the variables."""
         kernels = [] if self._masks is None else self._masks.kernels
         return {k.kernel.path: keras.ops.convert_to_numpy(k.mask) for k in kernels}
 
     def begin_batch(self) -> None:
-        """Refresh the masks that are due for the next batch, and put them on."""
+        """Refresh the masks that are due for the next batch, and apply them."""
         self.step += 1
         if self._masks is None and self._model.built:
-            self._masks = self._made()
+            self._masks = self._new_masks()
             self._masks.begin()
         if self._masks is None:
             return
-        # Asked first: an eager `cond` is compiled at each call by JAX.
+        # Tested in Python, because JAX compiles an eager `cond` at each call.
         if self._masks.is_due(self.step):
             self._masks.advance(self.step, True)
         else:
             self._masks.apply()
 
     def apply(self) -> None:
-        """Set the weights to zero that the masks leave out."""
+        """Apply the masks: set the pruned weights to zero."""
         if self._masks is not None:
             self._masks.apply()
 
-    def _made(self) -> Masks:
+    def _new_masks(self) -> Masks:
         targets = tuple(targets_of(self._model))
         kernels, _ = select_pruned(self._model.trainable_variables, targets, None, Unstructured())
         return Masks(kernels, pruning.Magnitude(), "uniform", _zeros)

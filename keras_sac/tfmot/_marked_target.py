@@ -1,4 +1,4 @@
-"""Marks, as targets of the pruning optimizer."""
+"""Turn the marks on the layers of a model into targets of `PruningOptimizer`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,122 +6,104 @@ from typing import Any
 import keras
 
 from keras_sac import pruning
-from keras_sac._model import Kernel, describe, places_of, restored
+from keras_sac._model import Kernel
 from keras_sac.pruning import schedule_key
-from keras_sac.tfmot._marks import Mark, Marked, check, mark_of, marked_layers
+from keras_sac.tfmot._marks import (
+    Mark,
+    MarkedLayer,
+    check_marks,
+    marked_layers,
+    pruned_variables,
+)
 
 
 def targets_of(model: keras.Model) -> list["MarkedTarget"]:
-    """Return one target for each way in which layers of the model are marked.
+    """Return one target for each schedule and pattern on the layers of a model.
 
     Raises:
-        ValueError: if nothing in the model is marked, or only layers without weights to prune.
+        ValueError: if no marked layer has weights to prune.
     """
     marked = marked_layers(model)
     groups: dict[str, list[Mark]] = {}
-    for mark in {each.mark: None for each in marked}:
-        groups.setdefault(_way(mark), []).append(mark)
+    for mark in {mark: None for _, mark in marked}:
+        groups.setdefault(_key(mark), []).append(mark)
     targets = [
-        MarkedTarget(marks[0].schedule, marks[0].pattern, model=model, marks=marks)
+        MarkedTarget(".", marks[0].schedule, marks[0].pattern, model=model, marks=marks)
         for marks in groups.values()
-        if _may_match(marked, marks)
+        if _may_select(marked, marks)
     ]
     if not targets:
         raise ValueError(
-            "`prune_low_magnitude` was called on no layer of this model that has weights to prune. "
-            f"Received: {model.name!r} with the layers {[each.name for each in model.layers]}"
+            "`prune_low_magnitude` must be called on a layer of the model with weights to prune. "
+            f"Received: the model {model.name!r} with the layers "
+            f"{[layer.name for layer in model.layers]}"
         )
     return targets
 
 
-def _way(mark: Mark) -> str:
-    # Layers marked alike one by one must not become targets that are checked one by one: a layer
-    # without weights would be a target that matches nothing.
+def _key(mark: Mark) -> str:
+    # Layers with equal marks share a target: a target of a layer without weights would select
+    # nothing, which is an error.
     return str((schedule_key(mark.schedule), type(mark.pattern), mark.pattern.get_config()))
 
 
-def _may_match(marked: Sequence[Marked], marks: list[Mark]) -> bool:
-    # What is not built may get weights yet.
-    mine = [each for each in marked if each.mark in marks]
-    return any(each.variables or not each.layer.built for each in mine)
+def _may_select(marked: Sequence[MarkedLayer], marks: list[Mark]) -> bool:
+    # A layer that is not built may get weights later.
+    return any(not layer.built or pruned_variables(layer) for layer, m in marked if m in marks)
 
 
 @keras.saving.register_keras_serializable(package="keras_sac.tfmot")
 class MarkedTarget(pruning.Target):
-    """The variables of a model that some marks lead to, which need not exist yet.
+    """The variables of the marked layers of a model, which need not exist yet.
 
-    Marks are not saved: from a file it picks the variables at the same places in the model. Their
-    paths may be others by then.
+    Marks are not saved: a target from a file selects the variables at the same places.
 
     Args:
-        schedule: of the engine.
-        pattern: of the engine.
-        model: that holds marked layers; `None` if it comes from a file.
-        marks: with that schedule and pattern.
-        places: without a model, the places of the variables; `None` for all kernels.
+        select: as for `keras_sac.pruning.Target`; replaced by the marked variables of `model`.
+        schedule: a schedule of `keras_sac.pruning`.
+        pattern: a sparsity pattern of `keras_sac.pruning`.
+        model: the model with the marked layers; `None` for a target from a file.
+        marks: the marks with this schedule and pattern.
     """
 
     def __init__(
         self,
-        schedule: pruning.PruningSchedule,
-        pattern: pruning.Pattern,
+        select: Any,
+        schedule: pruning.PruningSchedule | None = None,
+        pattern: pruning.Pattern | None = None,
         *,
         model: keras.Model | None = None,
         marks: Sequence[Mark] = (),
-        places: Sequence[Any] | None = None,
     ):
-        # The base class needs a selector; `resolve` does not use it.
-        super().__init__(".", schedule, pattern)
+        super().__init__(select, schedule, pattern)
         self._model = model
-        self._marks = list(marks)
-        self._from_file = places
-        self._found: set[int] | None = None
+        self._marks = tuple(marks)
+        self._is_selected = model is None
 
     def resolve(self, kernels: Sequence[Kernel]) -> set[int]:
-        """Return the indices of the marked variables, or of those that were when it was saved."""
-        if self._model is not None:
-            marked = self._marked(self._model)
-            return {kernel.index for kernel in kernels if id(kernel.variable) in marked}
-        if self._from_file is None:
-            return {kernel.index for kernel in kernels if kernel.skip_reason is None}
-        return restored(self._from_file, kernels)
+        """Return the indices of the marked variables."""
+        self._select_variables()
+        return super().resolve(kernels)
 
     def layers(self) -> list[keras.layers.Layer]:
-        """Return the model, which knows what kind of kernel each variable is."""
-        return [] if self._model is None else [self._model]
+        """Return the model, which knows the axes of each kernel."""
+        return super().layers() if self._model is None else [self._model]
 
     def get_config(self) -> dict[str, Any]:
-        """Return the schedule, the pattern, and the places of the variables in the model."""
-        serialize = keras.saving.serialize_keras_object
-        return {
-            "schedule": serialize(self.schedule),
-            "pattern": serialize(self.pattern),
-            "places": self._from_file if self._model is None else self._places(self._model),
-        }
+        """Return the arguments of the constructor; the variables by their places in the model."""
+        self._select_variables()
+        return super().get_config()
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "MarkedTarget":
-        """Make a target that picks by the places of the variables."""
-        restore = keras.saving.deserialize_keras_object
-        return cls(restore(config["schedule"]), restore(config["pattern"]), places=config["places"])
-
-    def _marked(self, model: keras.Model) -> set[int]:
-        if self._found is None:
-            # Asked for the first time when the optimizer is built: by then all variables exist.
-            marked = [each for each in marked_layers(model) if each.mark in self._marks]
-            check(marked)
-            self._found = {id(v) for each in marked for v in each.variables}
-        return self._found
-
-    def _places(self, model: keras.Model) -> list[Any] | None:
-        if model.built:
-            marked = self._marked(model)
-            kernels = describe(model.trainable_variables)
-            return places_of([kernel for kernel in kernels if id(kernel.variable) in marked])
-        mark = mark_of(model)
-        if mark in self._marks and mark.policy is None:
-            return None
-        raise ValueError(
-            f"The model {model.name!r} is not built, so it cannot be saved or cloned with an "
-            "optimizer that prunes some of its layers. Build it first."
-        )
+    def _select_variables(self) -> None:
+        if self._is_selected or self._model is None:
+            return
+        if not self._model.built:
+            raise ValueError(
+                f"The model {self._model.name!r} must be built before it is saved or cloned with a "
+                "pruning optimizer. Call it on a batch, or `model.build(input_shape)`, first."
+            )
+        marked = [(layer, m) for layer, m in marked_layers(self._model) if m in self._marks]
+        check_marks(marked)
+        variables = {id(v): v for layer, _ in marked for v in pruned_variables(layer)}
+        self.selectors = tuple(variables.values())
+        self._is_selected = True

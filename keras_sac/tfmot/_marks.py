@@ -1,4 +1,4 @@
-"""What `prune_low_magnitude` leaves on layers, and which variables follow from it."""
+"""Mark layers for pruning, and find the variables of marked layers."""
 
 import dataclasses
 import warnings
@@ -8,22 +8,22 @@ from typing import Any
 import keras
 
 from keras_sac import pruning
-from keras_sac._model import describe, inner_layers
+from keras_sac._model import Kernel, describe, inner_layers
 
 _MARK = "_pruning_mark"
 
 
 @dataclasses.dataclass(eq=False)
 class Mark:
-    """How a layer, and whatever is inside it, is to be pruned.
+    """How to prune a layer and the layers inside it.
 
     Attributes:
-        schedule: of the engine.
-        pattern: of the engine.
-        policy: which layers inside a marked model are pruned, or `None` for all.
-        strict: whether a layer that cannot be pruned is an error.
-        of_model: whether it was put on as one of the layers of a model.
-        checked: whether the layers that it is on have been looked at.
+        schedule: a schedule of `keras_sac.pruning`.
+        pattern: a sparsity pattern of `keras_sac.pruning`.
+        policy: selects the layers inside a marked model; `None` for all.
+        strict: whether a layer with unknown weights is an error.
+        of_model: whether the layer was marked as part of a model.
+        checked: whether the layers with this mark have been checked.
     """
 
     schedule: pruning.PruningSchedule
@@ -34,21 +34,8 @@ class Mark:
     checked: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Marked:
-    """A layer under a mark.
-
-    Attributes:
-        layer: it.
-        mark: the one that is nearest to it, on itself or on what holds it.
-        variables: its own that are to be pruned; those of the layers inside it are theirs.
-        unknown: whether it has weights of which nobody knows whether they may be pruned.
-    """
-
-    layer: keras.layers.Layer
-    mark: Mark
-    variables: list[keras.Variable]
-    unknown: bool
+# A layer and the mark that applies to it: its own, or that of the nearest layer around it.
+MarkedLayer = tuple[keras.layers.Layer, Mark]
 
 
 def mark_of(layer: keras.layers.Layer) -> Mark | None:
@@ -56,46 +43,49 @@ def mark_of(layer: keras.layers.Layer) -> Mark | None:
     return getattr(layer, _MARK, None)
 
 
-def put_mark(layer: keras.layers.Layer, mark: Mark) -> None:
+def set_mark(layer: keras.layers.Layer, mark: Mark) -> None:
     """Mark a layer."""
     setattr(layer, _MARK, mark)
 
 
 def remove_mark(layer: keras.layers.Layer) -> None:
-    """Remove the mark on a layer, if there is one."""
+    """Remove the mark from a layer, if there is one."""
     if mark_of(layer) is not None:
         delattr(layer, _MARK)
 
 
-def marked_layers(root: keras.layers.Layer) -> list[Marked]:
-    """Return all layers under marks, in `root` and inside it, as far as they exist by now.
-
-    Raises:
-        ValueError: if `get_prunable_weights` of a layer returns anything but variables.
-    """
+def marked_layers(root: keras.layers.Layer) -> list[MarkedLayer]:
+    """Return the marked layers that exist by now, in `root` and inside it."""
     return list(_visit(root, None, False, set()))
 
 
-def check(marked: Sequence[Marked]) -> None:
+def pruned_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Return the variables of a marked layer to prune, without those of the layers inside it.
+
+    Raises:
+        ValueError: if `get_prunable_weights` of the layer returns anything but variables.
+    """
+    if _names_its_weights(layer):
+        return _named_variables(layer)
+    return [kernel.variable for kernel in _own_kernels(layer) if kernel.skip_reason is None]
+
+
+def check_marks(marked: Sequence[MarkedLayer]) -> None:
     """Report layers that cannot be pruned, and patterns that do not fit, once for each mark.
 
     Raises:
-        ValueError: for a pattern that does not fit, and for an unknown layer under `strict`.
+        ValueError: for a pattern that does not fit, and for a layer with unknown weights if
+            `strict`.
     """
-    for mark in {each.mark: None for each in marked}:
+    for mark in {mark: None for _, mark in marked}:
         if not mark.checked:
-            _check_one(mark, [each for each in marked if each.mark is mark])
+            _check_layers(mark, [layer for layer, other in marked if other is mark])
             mark.checked = True
-
-
-def children(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """Return the layers directly inside a layer."""
-    return inner_layers(layer)
 
 
 def _visit(
     layer: keras.layers.Layer, mark: Mark | None, in_model: bool, seen: set[Any]
-) -> Iterator[Marked]:
+) -> Iterator[MarkedLayer]:
     own_mark = mark_of(layer)
     is_model = isinstance(layer, keras.Model)
     if own_mark is not None:
@@ -105,67 +95,68 @@ def _visit(
     if (layer, mark) in seen:
         return
     seen.add((layer, mark))
-    if mark is not None and hasattr(layer, "get_prunable_weights"):
-        yield Marked(layer, mark, _named_by(layer), unknown=False)
-        return
     if mark is not None:
-        yield _described(layer, mark)
-    for child in children(layer):
-        yield from _visit(child, mark, is_model, seen)
+        yield layer, mark
+        if _names_its_weights(layer):
+            return
+    for inner in inner_layers(layer):
+        yield from _visit(inner, mark, is_model, seen)
 
 
-def _named_by(layer: Any) -> list[keras.Variable]:
+def _names_its_weights(layer: Any) -> bool:
+    return hasattr(layer, "get_prunable_weights")
+
+
+def _named_variables(layer: Any) -> list[keras.Variable]:
     variables = list(layer.get_prunable_weights()) if layer.built else []
-    strange = [v for v in variables if not isinstance(v, keras.Variable)]
-    if strange:
+    others = [v for v in variables if not isinstance(v, keras.Variable)]
+    if others:
         raise ValueError(
             f"`get_prunable_weights` of {layer.name!r} must return variables, as `add_weight` "
-            f"makes them. Received: {[type(each).__name__ for each in strange]}"
+            f"creates them. Received: {[type(each).__name__ for each in others]}"
         )
     return variables
 
 
-def _described(layer: keras.layers.Layer, mark: Mark) -> Marked:
-    inside = {id(v) for child in children(layer) for v in child.variables}
-    own = [v for v in layer.weights if id(v) not in inside]
-    kernels = describe(own, [layer])
-    return Marked(
-        layer,
-        mark,
-        variables=[kernel.variable for kernel in kernels if kernel.skip_reason is None],
-        unknown=any(
-            kernel.skip_reason is not None and not kernel.never and kernel.variable.trainable
-            for kernel in kernels
-        ),
-    )
+def _own_kernels(layer: keras.layers.Layer) -> list[Kernel]:
+    inside = {id(v) for inner in inner_layers(layer) for v in inner.variables}
+    return describe([v for v in layer.weights if id(v) not in inside], [layer])
 
 
-def _check_one(mark: Mark, marked: list[Marked]) -> None:
+def _has_only_unknown_weights(layer: keras.layers.Layer) -> bool:
+    if _names_its_weights(layer):
+        return False
+    kernels = _own_kernels(layer)
+    unknown = [k for k in kernels if k.skip_reason and not k.never and k.variable.trainable]
+    return bool(unknown) and all(kernel.skip_reason is not None for kernel in kernels)
+
+
+def _check_layers(mark: Mark, layers: list[keras.layers.Layer]) -> None:
     unknown = [
-        f"{each.layer.name} ({type(each.layer).__name__}: "
-        f"{', '.join(v.name for v in each.layer.trainable_variables)})"
-        for each in marked
-        if each.unknown and not each.variables
+        f"{layer.name} ({type(layer).__name__}: "
+        f"{', '.join(v.name for v in layer.trainable_variables)})"
+        for layer in layers
+        if _has_only_unknown_weights(layer)
     ]
     if unknown:
         text = (
-            f"Layers that are not pruned, because it is not known which of their weights may be: "
+            "Layers are not pruned because it is unknown which of their weights may be pruned: "
             f"{'; '.join(unknown)}. Give such a layer a method `get_prunable_weights()` that "
-            "returns those variables, or an empty list."
+            "returns these variables, or an empty list."
         )
         if mark.strict:
             raise ValueError(text)
         warnings.warn(text, stacklevel=2)
-    frozen = [v.path for each in marked for v in each.variables if not v.trainable]
+    frozen = [v.path for layer in layers for v in pruned_variables(layer) if not v.trainable]
     if frozen:
         warnings.warn(
-            f"Weights that are not pruned, because they are frozen: {', '.join(frozen)}. Set "
-            "`layer.trainable = True` before `compile`, or leave them out.",
+            f"Weights are not pruned because they are frozen: {', '.join(frozen)}. Set "
+            "`layer.trainable = True` before `compile`, or do not mark these layers.",
             stacklevel=2,
         )
-    for each in marked:
-        for variable in each.variables:
-            _check_pattern(mark.pattern, each.layer, variable)
+    for layer in layers:
+        for variable in pruned_variables(layer):
+            _check_pattern(mark.pattern, layer, variable)
 
 
 def _check_pattern(
@@ -173,13 +164,13 @@ def _check_pattern(
 ) -> None:
     rank = len(variable.shape)
     if isinstance(pattern, pruning.Block) and rank != 2:
-        what, needed = f"block_size={pattern.size}", "two axes"
+        argument, valid = f"block_size={pattern.size}", "two axes"
     elif isinstance(pattern, pruning.NM) and rank < 2:
-        what, needed = f"sparsity_m_by_n={(pattern.n_zeros, pattern.m)}", "two axes or more"
+        argument, valid = f"sparsity_m_by_n={(pattern.n_zeros, pattern.m)}", "at least two axes"
     else:
         return
     raise ValueError(
-        f"`{what}` is for weights of {needed}. Received: {variable.path!r} of shape "
-        f"{tuple(variable.shape)}, in the layer {layer.name!r}. Call `prune_low_magnitude` on the "
-        "layers that it fits instead of the whole model, or name them by a `pruning_policy`."
+        f"`{argument}` prunes weights with {valid}. Received: {variable.path!r} of shape "
+        f"{tuple(variable.shape)}, in the layer {layer.name!r}. Call `prune_low_magnitude` on "
+        "single layers instead of the whole model, or select them by a `pruning_policy`."
     )

@@ -1,4 +1,4 @@
-"""The operations of a model, and which feeds which."""
+"""The operations of a model, and the edges between them."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -10,15 +10,15 @@ class Graph:
     """The graph of a built Sequential or Functional model.
 
     Args:
-        model: it.
+        model: the model.
 
     Attributes:
-        inputs: the operations that take the inputs of the model.
-        outputs: the operations that make its outputs.
+        inputs: the operations that receive the inputs of the model.
+        outputs: the operations that make the outputs of the model.
     """
 
     def __init__(self, model: keras.Model):
-        # The same layers, as a plain Functional model whatever the model is.
+        # A Functional model of the same layers, also for a Sequential one.
         plain = keras.Model(model.inputs, model.outputs)
         config = plain.get_config()
         self._operations = {operation.name: operation for operation in plain.operations}
@@ -31,11 +31,11 @@ class Graph:
         self.outputs = self._named(_strings(config["output_layers"]))
 
     def producers(self, operation: Any) -> list[Any]:
-        """Return the operations whose outputs an operation takes, each once."""
+        """Return the operations whose outputs an operation receives, each once."""
         return self._named(source for source, target in self._edges if target == operation.name)
 
     def consumers(self, operation: Any) -> list[Any]:
-        """Return the operations that take the output of an operation, each once."""
+        """Return the operations that receive the output of an operation, each once."""
         return self._named(target for source, target in self._edges if source == operation.name)
 
     def _named(self, names: Iterable[str]) -> list[Any]:
@@ -45,7 +45,7 @@ class Graph:
 def first_on_each_path(
     start: Iterable[Any], is_goal: Callable[[Any], bool], step: Callable[[Any], list[Any]]
 ) -> list[Any]:
-    """Return the first goal on each path from `start`, or nothing if a path ends without one."""
+    """Return the first goal on each path from `start`; an empty list if a path has no goal."""
     waiting = list(start)
     seen = {id(operation) for operation in waiting}
     goals = []

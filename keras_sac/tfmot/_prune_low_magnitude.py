@@ -1,4 +1,4 @@
-"""Marking what is to be pruned."""
+"""`prune_low_magnitude`: mark a model, a layer or a list of layers for pruning."""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -7,18 +7,18 @@ from typing import Any
 import keras
 
 from keras_sac import pruning
-from keras_sac._model import all_layers
+from keras_sac._model import all_layers, inner_layers
 from keras_sac.tfmot._adapted_schedule import adapted
+from keras_sac.tfmot._keras_patches import set_input_shape
 from keras_sac.tfmot._marks import (
     Mark,
-    check,
-    children,
+    check_marks,
     mark_of,
     marked_layers,
-    put_mark,
     remove_mark,
+    set_mark,
 )
-from keras_sac.tfmot._wrap_optimizer import follow_compile
+from keras_sac.tfmot._wrap_optimizer import forget_pruning
 
 
 def prune_low_magnitude(
@@ -32,46 +32,49 @@ def prune_low_magnitude(
     strict: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """Have a model, or some of its layers, pruned by magnitude while it is trained.
+    """Mark a model or some of its layers to be pruned by magnitude while it is trained.
 
-    Nothing is wrapped or copied: the layers are marked, in place. A model has to be compiled again;
-    its optimizer then does the pruning, in `fit` and in any other loop that uses it. For layers
-    that were marked one by one the callback `UpdatePruningStep` sees to that.
+    The layers are marked in place; nothing is wrapped or copied. `fit` with the callback
+    `UpdatePruningStep` then prunes them. Without the callback they are not pruned.
 
     Args:
-        to_prune: a model (Sequential, Functional, subclassed, nested), a layer, or a list of
-            layers. Layers that were marked before keep what they were marked with when their model
-            is. Pruned are the kernels and embeddings, no biases, no scales of normalisations, no
-            depthwise kernels; of a layer with a method `get_prunable_weights` what that returns.
-        pruning_schedule: when masks are made, and how sparse: of this package, of tfmot itself,
-            or any object with `__call__(step) -> (prune, sparsity)` and `get_config()`.
-        block_size: `(rows, columns)` of blocks that are pruned together, for kernels of two axes.
-        block_pooling_type: `"AVG"` or `"MAX"`: what blocks are compared by.
-        pruning_policy: a `PruningPolicy`: which layers of a model, or of a list, are pruned.
+        to_prune: a model (Sequential, Functional, subclassed or nested), a layer, or a list of
+            layers. A model that was pruned before starts again at step 1. Its layers that were
+            marked one by one keep their own schedules and patterns. Pruned are kernels and
+            embeddings; biases, scales of normalizations and depthwise kernels are never pruned. A
+            layer with a method `get_prunable_weights` names its variables to prune.
+        pruning_schedule: when masks are refreshed, and how sparse they are: a schedule of this
+            package or of tfmot itself, or any object with `__call__(step) -> (prune, sparsity)`
+            and `get_config()`. Defaults to a sparsity of 0.5 from step 0 on.
+        block_size: `(rows, columns)` of the blocks that are pruned together, two integers >= 1;
+            for kernels with two axes.
+        block_pooling_type: `"AVG"` or `"MAX"`: how the magnitude of a block is computed.
+        pruning_policy: a `PruningPolicy` that selects the layers of a model, or of a list.
         sparsity_m_by_n: `(n, m)` for n zeros in each m consecutive weights along the inputs, such
-            as `(2, 4)`. The masks are refreshed when the schedule says so; one that begins at 0
-            makes them before the first batch, as tfmot does.
-        strict: raise, rather than warn, for layers of which it is not known what may be pruned.
+            as `(2, 4)`. The masks are refreshed when the schedule says so. A schedule that begins
+            at step 0 makes the masks before the first batch, as tfmot does.
+        strict: whether to raise an error, not a warning, for layers with unknown weights.
         **kwargs: `input_shape`, for a layer that is the first of a `Sequential` model.
 
     Returns:
-        `to_prune` itself; for a list a new list of the same layers.
+        `to_prune` itself; for a list, a new list of the same layers.
 
     Raises:
-        ValueError: if it is none of these, if the policy refuses the model, if a pattern does not
-            fit a kernel, under `strict` for unknown layers.
+        ValueError: if `to_prune` or another argument is invalid, if the policy rejects the model,
+            if a pattern does not fit a kernel, or, if `strict`, for layers with unknown weights.
         TypeError: for an unknown keyword.
 
     Examples:
         >>> import numpy as np
-        >>> from keras_sac.tfmot.sparsity.keras import PolynomialDecay, strip_pruning
+        >>> from keras_sac.tfmot.sparsity import keras as sparsity
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
-        >>> schedule = PolynomialDecay(0.5, 0.75, begin_step=0, end_step=10, frequency=2)
+        >>> schedule = sparsity.PolynomialDecay(0.5, 0.75, begin_step=0, end_step=10, frequency=2)
         >>> model = prune_low_magnitude(model, pruning_schedule=schedule)
         >>> model.compile("sgd", "mse")
         >>> x, y = np.ones((64, 8), "float32"), np.ones((64, 4), "float32")
-        >>> history = model.fit(x, y, batch_size=4, verbose=0)
-        >>> int(np.count_nonzero(strip_pruning(model).get_weights()[0]))
+        >>> callbacks = [sparsity.UpdatePruningStep()]
+        >>> history = model.fit(x, y, batch_size=4, verbose=0, callbacks=callbacks)
+        >>> int(np.count_nonzero(sparsity.strip_pruning(model).get_weights()[0]))
         8
 
     Reference:
@@ -107,54 +110,59 @@ def prune_low_magnitude(
         ]
     else:
         raise ValueError(
-            "`prune_low_magnitude` needs a Keras model, a Keras layer or a list of layers. "
-            f"Received an object of type {type(to_prune).__module__}.{type(to_prune).__name__}"
+            "`to_prune` must be a Keras model, a Keras layer or a list of layers. Received: an "
+            f"object of type {type(to_prune).__module__}.{type(to_prune).__name__}"
         )
     if all(layer.built for layer in all_layers(to_prune)):
-        check([each for each in marked_layers(to_prune) if each.mark is mark])
+        check_marks([each for each in marked_layers(to_prune) if each[1] is mark])
     return to_prune
 
 
 def _mark_model(model: keras.Model, mark: Mark) -> None:
     if mark.policy is not None:
         mark.policy.ensure_model_supports_pruning(model)
-    # The model, for what it makes later; and each layer, for other models that are made of it.
-    put_mark(model, mark)
+    # The model, for layers that it creates later; and each layer, for other models made of it.
+    set_mark(model, mark)
     _mark_inside(model, mark)
-    follow_compile(model)
+    forget_pruning(model)
 
 
 def _mark_inside(model: keras.Model, mark: Mark) -> None:
-    for layer in children(model):
+    for layer in inner_layers(model):
         known = mark_of(layer)
         if known is not None and not known.of_model:
             continue
         if isinstance(layer, keras.Model):
-            put_mark(layer, mark)
+            set_mark(layer, mark)
             _mark_inside(layer, mark)
         elif mark.policy is None or mark.policy.allow_pruning(layer):
-            put_mark(layer, mark)
+            set_mark(layer, mark)
         else:
             remove_mark(layer)
 
 
 def _mark_layer(layer: keras.layers.Layer, mark: Mark) -> None:
     if mark.policy is None or mark.policy.allow_pruning(layer):
-        put_mark(layer, mark)
+        set_mark(layer, mark)
 
 
 def _pattern(block_size: Any, pooling: str, sparsity_m_by_n: Any) -> pruning.Pattern:
     size = _pair("block_size", block_size)
-    # Also says what is wrong with it.
+    # Raises for an invalid size or pooling.
     block = pruning.Block(size, pooling)
     if sparsity_m_by_n is None:
         return pruning.Unstructured() if size == (1, 1) else block
     if size != (1, 1):
         raise ValueError(
-            "Weights are pruned in blocks, or n of each m, not both. Received: "
-            f"block_size={block_size}, sparsity_m_by_n={sparsity_m_by_n}"
+            "`block_size` and `sparsity_m_by_n` cannot be combined. Received: "
+            f"block_size={block_size}, sparsity_m_by_n={sparsity_m_by_n}. Leave one of them out."
         )
     n_zeros, m = _pair("sparsity_m_by_n", sparsity_m_by_n)
+    if n_zeros >= m:
+        raise ValueError(
+            "`sparsity_m_by_n` must be (n, m) with 1 <= n < m: n of m weights become zero. "
+            f"Received: sparsity_m_by_n={sparsity_m_by_n!r}"
+        )
     return pruning.NM(m=m, n_zeros=n_zeros)
 
 
@@ -171,7 +179,7 @@ def _schedule(schedule: Any, pattern: pruning.Pattern) -> pruning.PruningSchedul
     known = isinstance(schedule, pruning.ConstantSparsity | pruning.PolynomialDecay)
     if not isinstance(pattern, pruning.NM) or not known or schedule.begin_step > 0:
         return schedule
-    # tfmot makes n:m masks at step 1; there is no step 0, and the next may be far.
+    # tfmot makes N:M masks at step 1. There is no step 0, and the next refresh may be far away.
     later = {**schedule.get_config(), "begin_step": 1, "end_step": schedule.end_step or 1}
     return type(schedule).from_config(later)
 
@@ -181,9 +189,8 @@ def _apply_keywords(to_prune: Any, kwargs: dict[str, Any]) -> None:
     single = isinstance(to_prune, keras.layers.Layer) and not isinstance(to_prune, keras.Model)
     if unknown or (kwargs and not single):
         raise TypeError(
-            "`prune_low_magnitude` takes one more keyword, `input_shape`, for a single layer. "
-            f"Received: {sorted(kwargs)}"
+            "The only further keyword of `prune_low_magnitude` is `input_shape`, for a single "
+            f"layer. Received: {sorted(kwargs)}"
         )
     if kwargs:
-        # Where `Sequential` looks for what a layer was given as `input_shape`.
-        to_prune._input_shape_arg = tuple(kwargs["input_shape"])
+        set_input_shape(to_prune, kwargs["input_shape"])

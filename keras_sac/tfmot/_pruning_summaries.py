@@ -1,4 +1,4 @@
-"""Sparsity and thresholds for TensorBoard."""
+"""`PruningSummaries`: write sparsities and thresholds for TensorBoard."""
 
 import importlib.util
 import os
@@ -11,21 +11,21 @@ from keras_sac.tfmot._wrap_optimizer import pruning_optimizer, state_of
 
 
 class PruningSummaries(keras.callbacks.TensorBoard):
-    """A `keras.callbacks.TensorBoard` that also writes how sparse each pruned kernel is.
+    """A `keras.callbacks.TensorBoard` that also writes the sparsity of each pruned kernel.
 
-    At the beginning of each epoch, and when the training ends, it writes for each of them
-    `<path>/sparsity`, the share of weights that the mask leaves out, and `<path>/threshold`, the
-    smallest magnitude that is kept (0 while nothing is left out), over the steps of the optimizer.
-    They are in the folder `metrics` in `log_dir`.
+    At the beginning of each epoch and at the end of training the callback writes two values for
+    each pruned kernel, over the steps of the optimizer: `<path>/sparsity`, the fraction of weights
+    that the mask sets to zero, and `<path>/threshold`, the smallest magnitude that is kept (0 while
+    nothing is pruned). The files are in the folder `metrics` in `log_dir`.
 
     Args:
-        log_dir: folder, not empty.
+        log_dir: path of a folder.
         update_freq: `"epoch"`, `"batch"` or a number of batches, for losses and metrics.
         **kwargs: passed to `keras.callbacks.TensorBoard`.
 
     Raises:
-        ValueError: if `log_dir` is no path, or empty.
-        ImportError: if TensorFlow is not installed: it writes the files, on every backend.
+        ValueError: if `log_dir` is not a path, or empty.
+        ImportError: if TensorFlow is not installed. It writes the files, on every backend.
 
     Examples:
         >>> import tempfile
@@ -37,24 +37,24 @@ class PruningSummaries(keras.callbacks.TensorBoard):
     def __init__(self, log_dir: Any, update_freq: Any = "epoch", **kwargs: Any):
         if not isinstance(log_dir, str | os.PathLike) or not str(log_dir):
             raise ValueError(
-                f"`log_dir` must be the path of a folder, not empty. Received: log_dir={log_dir!r}"
+                f"`log_dir` must be the path of a folder. Received: log_dir={log_dir!r}"
             )
         if importlib.util.find_spec("tensorflow") is None:
             raise ImportError(
-                "`PruningSummaries` needs TensorFlow, which writes the files for TensorBoard also "
-                "where Keras runs on another backend: `pip install tensorflow`. "
-                "`keras_sac.pruning.SparsityLogger` does without."
+                "`PruningSummaries` needs TensorFlow to write files for TensorBoard, also on other "
+                "backends: `pip install tensorflow`. Or use `keras_sac.pruning.SparsityLogger`, "
+                "which needs no TensorFlow."
             )
         super().__init__(log_dir=log_dir, update_freq=update_freq, **kwargs)
         self._metrics_writer: Any = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Write how sparse the kernels are."""
+        """Write the sparsity of the kernels."""
         super().on_epoch_begin(epoch, logs)
         self._write()
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Write how sparse the kernels are in the end."""
+        """Write the final sparsity of the kernels."""
         self._write()
         if self._metrics_writer is not None:
             self._metrics_writer.close()

@@ -1,4 +1,4 @@
-"""The schedules, as `tfmot` has them: its helpers for subclasses and its configurations."""
+"""Schedules with the interface of tfmot: its helpers for subclasses and its configurations."""
 
 import abc
 from typing import Any
@@ -11,20 +11,20 @@ from keras_sac._arguments import fraction
 
 
 class PruningSchedule(abc.ABC):
-    """Base class of schedules: says at which steps masks are refreshed, and how sparse.
+    """Base class of schedules: when masks are refreshed, and how sparse they are.
 
-    A subclass implements `__call__(step)`, which returns whether to prune at that step and the
-    sparsity in [0, 1), and `get_config`, either the arguments of the constructor or
-    `{"class_name": ..., "config": ...}` with them. `step` counts from 1 and may be a tensor of a
-    compiled step, so `__call__` is written with `keras.ops`.
+    A subclass implements `__call__(step)`, which returns whether to refresh the masks at that step
+    and their sparsity in [0, 1), and `get_config`, which returns the arguments of the constructor
+    or `{"class_name": ..., "config": ...}` with these arguments. `step` counts from 1 and may be a
+    tensor of a compiled step, so write `__call__` with `keras.ops`.
 
     Examples:
         >>> class Linear(PruningSchedule):
         ...     def __init__(self, end_step):
         ...         self.end_step = end_step
         ...     def __call__(self, step):
-        ...         share = ops.cast(step, "float32") / self.end_step
-        ...         return self._should_prune_in_step(step, 0, self.end_step, 10), 0.9 * share
+        ...         progress = ops.cast(step, "float32") / self.end_step
+        ...         return self._should_prune_in_step(step, 0, self.end_step, 10), 0.9 * progress
         ...     def get_config(self):
         ...         return {"end_step": self.end_step}
         >>> due, sparsity = Linear(end_step=1000)(500)
@@ -34,7 +34,7 @@ class PruningSchedule(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, step: Any) -> tuple[Any, Any]:
-        """Return whether masks are refreshed at `step`, and the sparsity they then have."""
+        """Return whether the masks are refreshed at `step`, and their sparsity."""
 
     @abc.abstractmethod
     def get_config(self) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class PruningSchedule(abc.ABC):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "PruningSchedule":
-        """Make a schedule from what `get_config` returned."""
+        """Create a schedule from a configuration."""
         return cls(**arguments(config))
 
     def _should_prune_in_step(
@@ -59,8 +59,8 @@ class PruningSchedule(abc.ABC):
         self, begin_step: int, end_step: int, frequency: int, allow_negative_1: bool
     ) -> None:
         if end_step == -1 and not allow_negative_1:
-            raise ValueError("This schedule needs an end. Received: end_step=-1; expected >= 0.")
-        # The rest is what every schedule is checked for.
+            raise ValueError("`end_step` must be an integer >= 0. Received: end_step=-1")
+        # Raises for steps that no schedule accepts.
         pruning.PruningSchedule(begin_step, end_step, frequency)
 
     def _validate_sparsity(self, sparsity: float, variable_name: str) -> None:
@@ -68,14 +68,14 @@ class PruningSchedule(abc.ABC):
 
 
 class _Nested:
-    # What tfmot's configurations look like.
+    # The configurations of tfmot have the class name around the arguments.
     def get_config(self) -> dict[str, Any]:
-        """Return the name of the class, and the arguments of the constructor."""
+        """Return the name of the class and the arguments of the constructor."""
         return {"class_name": type(self).__name__, "config": super().get_config()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Make a schedule from what `get_config` returned."""
+        """Create a schedule from a configuration."""
         return cls(**arguments(config))
 
     def __repr__(self) -> str:
@@ -85,15 +85,15 @@ class _Nested:
 
 @keras.saving.register_keras_serializable(package="keras_sac.tfmot")
 class ConstantSparsity(_Nested, pruning.ConstantSparsity, PruningSchedule):
-    """The same sparsity at each refresh.
+    """Prune to the same sparsity at each refresh.
 
     `s(t) = target_sparsity`
 
     Args:
-        target_sparsity: share of weights that are zero, in [0, 1).
-        begin_step: first step at which masks are refreshed, at least 0.
-        end_step: last such step; -1, the default, refreshes for ever.
-        frequency: steps between two refreshes, at least 1.
+        target_sparsity: fraction of zero weights, in [0, 1).
+        begin_step: first step at which the masks are refreshed, at least 0.
+        end_step: last such step. Defaults to -1: refresh until training ends.
+        frequency: number of steps between two refreshes, at least 1.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -107,19 +107,19 @@ class ConstantSparsity(_Nested, pruning.ConstantSparsity, PruningSchedule):
 
 @keras.saving.register_keras_serializable(package="keras_sac.tfmot")
 class PolynomialDecay(_Nested, pruning.PolynomialDecay, PruningSchedule):
-    """Sparsity that grows fast at first and slowly towards its final value.
+    """Increase the sparsity quickly at first, and slowly towards its final value.
 
     `s(t) = s_f + (s_i - s_f) (1 - (t - begin) / (end - begin)) ** power`
 
     Args:
-        initial_sparsity: share of weights that are zero at `begin_step`, in [0, 1).
-        final_sparsity: share of weights that are zero from `end_step` on, in [0, 1).
-        begin_step: first step at which masks are refreshed, at least 0.
+        initial_sparsity: fraction of zero weights at `begin_step`, in [0, 1).
+        final_sparsity: fraction of zero weights from `end_step` on, in [0, 1).
+        begin_step: first step at which the masks are refreshed, at least 0.
         end_step: last such step, at least `begin_step`.
-        power: exponent, above 0; 1 is a straight line.
-        frequency: steps between two refreshes, at least 1.
-        prune_at_end: refresh at `end_step` whatever the frequency, so that the final sparsity is
-            reached; `False` refreshes at just the steps at which tfmot does.
+        power: exponent, above 0; 1 is linear.
+        frequency: number of steps between two refreshes, at least 1.
+        prune_at_end: whether to refresh at `end_step` whatever the frequency, so that the final
+            sparsity is reached. `False` refreshes exactly when tfmot does.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -135,5 +135,5 @@ class PolynomialDecay(_Nested, pruning.PolynomialDecay, PruningSchedule):
 
 
 def arguments(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments in a configuration, also where tfmot puts the name of the class."""
+    """Return the arguments of the constructor from a configuration in either form."""
     return config["config"] if set(config) == {"class_name", "config"} else config

@@ -1,29 +1,31 @@
-"""Putting a pruning optimizer around the optimizer of a marked model, and taking it off."""
+"""Wrap the optimizer of a marked model in a `PruningOptimizer`, and unwrap it again."""
 
 import contextlib
-import types
 from typing import Any
 
 import keras
 
 from keras_sac import pruning
-from keras_sac._optimizer import portable_config
 from keras_sac.tfmot._custom_loop import Loop
+from keras_sac.tfmot._keras_patches import save_present_optimizer
 from keras_sac.tfmot._marked_target import targets_of
+from keras_sac.tfmot._marks import Mark, marked_layers
 
 _STATE = "_pruning_state"
 
 
 class State:
-    """What is kept with a model. An object of its own, so that Keras does not track what it holds.
+    """What is stored with a model. A plain object, so that Keras does not track its contents.
 
     Attributes:
-        optimizer: the pruning optimizer that was put around the one of the model last.
-        loop: what prunes in a loop without pruning optimizer.
+        optimizer: the pruning optimizer that wrapped the optimizer of the model last.
+        marks: the marks on the layers at that time.
+        loop: prunes in a custom training loop.
     """
 
     def __init__(self):
         self.optimizer: pruning.PruningOptimizer | None = None
+        self.marks: set[Mark] = set()
         self.loop: Loop | None = None
 
 
@@ -43,30 +45,23 @@ def pruning_optimizer(model: keras.Model) -> pruning.PruningOptimizer | None:
 
 
 def variable_scope(model: keras.Model) -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which variables for a model are made."""
-    # Only TensorFlow's models have a strategy; where none was chosen it is that of one device.
+    """Return a context in which to create variables for a model."""
+    # Only models on TensorFlow have a strategy; by default it is that of one device.
     strategy = getattr(model, "distribute_strategy", None)
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
-def follow_compile(model: keras.Model) -> None:
-    """From now on put a pruning optimizer around the optimizer that the model is compiled with."""
-    forget(model)
-    model.compiled = False
-    model.compile = types.MethodType(_compile, model)
+def wrap_optimizer(model: keras.Model) -> pruning.PruningOptimizer:
+    """Wrap the optimizer of a compiled model with marked layers in a pruning optimizer.
 
-
-def put_around(model: keras.Model) -> pruning.PruningOptimizer:
-    """Put a pruning optimizer around the optimizer of a compiled model with marks.
-
-    It goes on at the step, and with the masks, of the one that was put around the last.
+    The new pruning optimizer continues at the step, and with the masks, of the last one.
 
     Raises:
         ValueError: if the marked layers have no weights to prune.
     """
     targets = targets_of(model)
-    state, old = state_of(model), state_of(model).optimizer
-    optimizer = model.optimizer
+    state = state_of(model)
+    old, optimizer = state.optimizer, model.optimizer
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     new = pruning.PruningOptimizer(
         optimizer.inner_optimizer if scaled else optimizer, targets[0].schedule, targets=targets
@@ -75,71 +70,46 @@ def put_around(model: keras.Model) -> pruning.PruningOptimizer:
         optimizer.inner_optimizer = new
     else:
         model.optimizer = new
-    # What is saved must be the optimizer as it is, not the one that `compile` was given.
-    model.get_compile_config = types.MethodType(_compile_config, model)
-    state.optimizer = new
+    save_present_optimizer(model)
+    state.optimizer, state.marks = new, {mark for _, mark in marked_layers(model)}
     if old is not None and old.built:
         new.build(model.trainable_variables)
-        _carry_over(old, new)
+        _copy_variables(old, new)
     return new
 
 
-def take_off(model: keras.Model) -> None:
-    """Leave the model with the optimizer inside the pruning optimizer, if it has one."""
+def unwrap_optimizer(model: keras.Model) -> None:
+    """Replace the pruning optimizer of a model, if it has one, by the optimizer inside it."""
     pruner = pruning_optimizer(model)
-    if pruner is not None:
-        outer, holder = model.optimizer, model
-        while outer is not pruner:
-            outer, holder = outer.inner_optimizer, outer
-        if holder is model:
-            model.optimizer = pruner.inner_optimizer
-        else:
-            holder.inner_optimizer = pruner.inner_optimizer
-        model.get_compile_config = types.MethodType(_compile_config, model)
-        # It was traced with the pruning inside.
-        model.train_function = None
-    forget(model)
-
-
-def forget(model: keras.Model) -> None:
-    """Drop what was kept with the model."""
-    setattr(model, _STATE, None)
-    if "compile" in model.__dict__:
-        del model.compile
-
-
-def _compile(model: keras.Model, *args: Any, **kwargs: Any) -> None:
-    # After it, not before: of what a model of one's own calls its arguments nothing is known.
-    type(model).compile(model, *args, **kwargs)
-    pruner = pruning_optimizer(model)
-    if pruner is not None and pruner is state_of(model).optimizer:
-        # `compile(model.optimizer, another_loss)`
+    if pruner is None:
         return
-    if pruner is not None:
-        raise ValueError(
-            "The model would be pruned twice: `prune_low_magnitude` was called on it, and "
-            "`compile` received a `PruningOptimizer`. Pass the optimizer inside it, or call "
-            "`strip_pruning` first."
-        )
-    if getattr(model, "optimizer", None) is not None:
-        put_around(model)
+    outer, holder = model.optimizer, model
+    while outer is not pruner:
+        outer, holder = outer.inner_optimizer, outer
+    if holder is model:
+        model.optimizer = pruner.inner_optimizer
+    else:
+        holder.inner_optimizer = pruner.inner_optimizer
+    save_present_optimizer(model)
+    # It was traced with the pruning optimizer.
+    model.train_function = None
 
 
-def _compile_config(model: keras.Model) -> dict[str, Any]:
-    config = type(model).get_compile_config(model)
-    if not config:
-        return config
-    return {**config, "optimizer": portable_config(model.optimizer)}
+def forget_pruning(model: keras.Model) -> None:
+    """Let the next training of a model begin at step 1 with new masks."""
+    if state_of(model).optimizer is pruning_optimizer(model):
+        unwrap_optimizer(model)
+    setattr(model, _STATE, None)
 
 
-def _carry_over(old: pruning.PruningOptimizer, new: pruning.PruningOptimizer) -> None:
-    known = {(v.name, tuple(v.shape)): v for v in _own(old)}
-    for variable in _own(new):
+def _copy_variables(old: pruning.PruningOptimizer, new: pruning.PruningOptimizer) -> None:
+    known = {(v.name, tuple(v.shape)): v for v in _own_variables(old)}
+    for variable in _own_variables(new):
         value = known.get((variable.name, tuple(variable.shape)))
         if value is not None:
             variable.assign(keras.ops.convert_to_numpy(value))
 
 
-def _own(optimizer: pruning.PruningOptimizer) -> list[keras.Variable]:
+def _own_variables(optimizer: pruning.PruningOptimizer) -> list[keras.Variable]:
     inner = {id(variable) for variable in optimizer.inner_optimizer.variables}
     return [v for v in optimizer.variables if id(v) not in inner]

@@ -1,12 +1,12 @@
-"""The policy for what XNNPACK can run sparse."""
+"""`PruneForLatencyOnXNNPack`: prune only layers that XNNPACK can run sparse."""
 
 from typing import Any
 
 import keras
 from keras import layers
 
+from keras_sac.tfmot._interfaces import PruningPolicy
 from keras_sac.tfmot._operation_graph import Graph, first_on_each_path
-from keras_sac.tfmot._policy import PruningPolicy
 
 _ALWAYS = (
     layers.Add,
@@ -18,16 +18,16 @@ _ALWAYS = (
     layers.Dropout,
 )
 _ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "sigmoid")
-# Classes of `keras.ops` in a graph, which have no public names.
+# Keras has no public names for the classes of `keras.ops` in a graph.
 _OPERATIONS = ("Add", "Subtract", "Multiply", "Identity")
 
 
 class PruneForLatencyOnXNNPack(PruningPolicy):
-    """Prunes only the 1x1 convolutions of models that XNNPACK can run sparse.
+    """Policy that prunes only the 1x1 convolutions of models that XNNPACK can run sparse.
 
-    Such a model begins with a zero padding of 1 and a 3x3 convolution of stride 2 on 3 channels,
-    ends with a global average pooling, and has in between only layers that XNNPACK knows in this
-    mode. The images have their channels last.
+    Such a model begins with a zero padding of 1 and a 3x3 convolution with stride 2 on 3 channels,
+    ends with a global average pooling, and has only layers in between that XNNPACK supports in its
+    sparse mode. Channels are last.
 
     Examples:
         >>> policy = PruneForLatencyOnXNNPack()
@@ -39,7 +39,7 @@ class PruneForLatencyOnXNNPack(PruningPolicy):
     """
 
     def allow_pruning(self, layer: keras.layers.Layer) -> bool:
-        """Return whether the layer is a 1x1 `Conv2D`."""
+        """Return whether a layer is a 1x1 `Conv2D`."""
         return isinstance(layer, layers.Conv2D) and tuple(layer.kernel_size) == (1, 1)
 
     def ensure_model_supports_pruning(self, model: keras.Model) -> None:
@@ -49,13 +49,13 @@ class PruneForLatencyOnXNNPack(PruningPolicy):
             model: built Sequential or Functional model.
 
         Raises:
-            ValueError: if it is not that, or begins, ends or goes on with other layers.
+            ValueError: if `model` is not such a model, or if one of its layers does not fit.
         """
         if not isinstance(model, keras.Sequential | keras.Function) or not model.built:
             raise ValueError(
-                "`PruneForLatencyOnXNNPack` needs a built Sequential or Functional model, whose "
-                f"graph is known. Received: {model.name!r} of type {type(model).__name__}"
-                f"{'' if model.built else ', which is not built'}."
+                "`model` must be a built Sequential or Functional model. Received: "
+                f"{model.name!r} of type {type(model).__name__}"
+                + ("." if model.built else ", which is not built. Call it on a batch first.")
             )
         graph = Graph(model)
         starts = first_on_each_path(
@@ -63,15 +63,17 @@ class PruneForLatencyOnXNNPack(PruningPolicy):
         )
         if not starts:
             raise ValueError(
-                "Each input has to lead to a `Conv2D` with kernel 3x3, strides 2, padding 'valid' "
-                "and 3 input channels, after a `ZeroPadding2D` of 1. Not so in the model "
-                f"{model.name!r}: {_names(graph, graph.inputs, graph.consumers)}"
+                "Each input must lead to a `ZeroPadding2D` of 1 and a `Conv2D` with kernel 3x3, "
+                "strides 2, padding 'valid' and 3 input channels. Received: the model "
+                f"{model.name!r}, whose first operations are "
+                f"{_names(graph, graph.inputs, graph.consumers)}"
             )
         ends = first_on_each_path(graph.outputs, _is_end, graph.producers)
         if not ends:
             raise ValueError(
-                "Each output has to come from a `GlobalAveragePooling2D`. Not so in the model "
-                f"{model.name!r}: {_names(graph, graph.outputs, graph.producers)}"
+                "Each output must come from a `GlobalAveragePooling2D`. Received: the model "
+                f"{model.name!r}, whose last operations are "
+                f"{_names(graph, graph.outputs, graph.producers)}"
             )
         first_on_each_path(
             [each for start in starts for each in graph.consumers(start)],
@@ -108,9 +110,9 @@ def _refuse_unless_known(operation: Any, graph: Graph) -> bool:
     if _is_known(operation, graph):
         return False
     raise ValueError(
-        "XNNPACK cannot run a model sparse that has the layer "
-        f"{operation.name!r} ({type(operation).__name__}) as it is between the first convolution "
-        "and the global average pooling. Use another policy, or none, to prune it all the same."
+        "All layers between the first convolution and the global average pooling must be supported "
+        f"by the sparse mode of XNNPACK. Received: {operation.name!r} "
+        f"({type(operation).__name__}). To prune the model anyway, use another policy or none."
     )
 
 

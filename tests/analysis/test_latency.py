@@ -65,7 +65,7 @@ def test_a_file_in_its_engines(model, tmp_path, rng):
         ({"batch_sizes": [0]}, "`batch_sizes` must be an integer >= 1"),
         ({"repeats": 0}, "`repeats` must be an integer >= 1"),
         ({"seconds": -1}, "`seconds` must be a number >= 0"),
-        ({"engine": "onnxruntime"}, "Export it first"),
+        ({"engine": "onnxruntime"}, "export the model first"),
         ({"threads": 0}, "`threads` must be an integer >= 1"),
         ({"sample": np.zeros((0, 6))}, "at least one sample"),
     ],
@@ -78,7 +78,7 @@ def test_bad_input(model, options, message):
 def test_bad_files(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"nothing")
     (tmp_path / "m.h5").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="`sample=`"):
+    with pytest.raises(ValueError, match="`sample` must be inputs.*Received: sample=None"):
         latency(tmp_path / "m.onnx")
     with pytest.raises(ValueError, match="No engine reads .*m.h5"):
         latency(tmp_path / "m.h5", np.zeros((1, 2)))
@@ -142,7 +142,7 @@ def test_noise_of_a_subclassed_model():
     assert noise(fixed, 6).shape == (2, 4)
     unknown = Own()
     unknown.built = True
-    with pytest.raises(ValueError, match="does not say what it takes. Pass `sample=`"):
+    with pytest.raises(ValueError, match="is not known. Pass `sample=`"):
         noise(unknown, 6)
 
 

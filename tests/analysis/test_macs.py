@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_sac import SACConv2D, SACDense, SACEinsumDense
+from keras_sac import (
+    KernelAxes,
+    LayerKind,
+    SACConv2D,
+    SACDense,
+    SACEinsumDense,
+    register_layer,
+)
 from keras_sac.analysis._macs import macs_of
 from tests.children import python
 
@@ -138,29 +145,40 @@ def test_a_batch_of_its_own_size_counts_by_the_sample():
         assert sum(each.dense for each in found.values()) == 7 * 3 * (4 * 3 + 3 * 3)
 
 
-class Own(keras.layers.Layer):
-    def build(self, shape):
-        self.kernel = self.add_weight(name="kernel", shape=(shape[-1], 3))
+class OnceForEachSample(LayerKind):
+    def kernels(self, layer):
+        return {"kernel": KernelAxes(inputs=(0,), outputs=(1,))}
 
-    def call(self, inputs):
-        return keras.ops.matmul(keras.ops.matmul(inputs, self.kernel), keras.ops.ones((3, 1)))
+    def uses(self, layer, input_shape, output_shape):
+        return input_shape[0]
 
-    def compute_output_shape(self, shape):
-        return (*shape[:-1], 1)
+
+class ByName(OnceForEachSample):
+    def uses(self, layer, input_shape, output_shape):
+        return {"kernel": 2, "other": 5}
 
 
 def test_a_class_that_is_not_known():
+    class Own(keras.layers.Layer):
+        def build(self, shape):
+            self.kernel = self.add_weight(name="kernel", shape=(shape[-1], 3))
+
+        def call(self, inputs):
+            return keras.ops.matmul(keras.ops.matmul(inputs, self.kernel), keras.ops.ones((3, 1)))
+
+        def compute_output_shape(self, shape):
+            return (*shape[:-1], 1)
+
     layer = Own()
     model = keras.Sequential([keras.Input((4,)), layer, layers.Dense(2)])
-    assert macs_of(model)[id(layer)].dense is None
-    found = macs_of(model, more={Own: lambda layer, given, made: given[0]})
-    assert found[id(layer)].dense == 12
-    found = macs_of(model, more={Own: lambda layer, given, made: {"kernel": 2, "other": 5}})
-    assert found[id(layer)].dense == 24
     steps = keras.Sequential([keras.Input((7, 4)), layers.TimeDistributed(Own())])
+    assert macs_of(model)[id(layer)].dense is None
     assert [each.dense for each in macs_of(steps).values()] == [0, None]
-    found = macs_of(steps, more={Own: lambda layer, given, made: given[0]})
-    assert [each.dense for each in found.values()] == [0, 7 * 12]
+    register_layer(Own, ByName())
+    assert macs_of(model)[id(layer)].dense == 24
+    register_layer(Own, OnceForEachSample())
+    assert macs_of(model)[id(layer)].dense == 12
+    assert [each.dense for each in macs_of(steps).values()] == [0, 7 * 12]
 
 
 COUNTER = """

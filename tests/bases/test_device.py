@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 
 from keras_sac.bases import _device
-from tests.bases.reference import correlated
+from tests.bases.correlated_data import correlated
 
 
 def tf32(x):
-    """What a TF32 product sees of its inputs: 10 bits after the point, the rest cut off."""
+    """Round to TF32 as a product does: 10 bits after the point, the rest cut off."""
     return (x.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
 
 

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from keras_sac.bases import _linalg
-from tests.bases.reference import assert_orthonormal, smallest_cosine
+from tests.bases.correlated_data import assert_orthonormal, smallest_cosine
+
+pytestmark = pytest.mark.backend_free
 
 
 def symmetric(rng, values):

@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 
 from keras_sac.bases import Moments
-from tests.bases.reference import clusters, correlated
+from tests.bases.correlated_data import clusters, correlated
+
+pytestmark = pytest.mark.backend_free
 
 
 def assert_moments(moments, x, rtol=1e-6):
@@ -169,13 +171,13 @@ def test_merge_leaves_the_other(rng):
 def test_merge_refuses(rng):
     x = rng.normal(size=(5, 3))
     plain, labelled = Moments.from_data(x), Moments.from_data(x, [0, 1, 0, 1, 0])
-    with pytest.raises(ValueError, match="4 features into moments of 3"):
+    with pytest.raises(ValueError, match="must have 3 features.*moments of 4 features"):
         plain.merge(Moments.from_data(rng.normal(size=(5, 4))))
-    with pytest.raises(ValueError, match="one of the two has labels"):
+    with pytest.raises(ValueError, match="one with labels and one without"):
         plain.merge(labelled)
     with pytest.raises(ValueError, match="integers or all strings"):
         labelled.merge(Moments.from_data(x, list("ababa")))
-    with pytest.raises(ValueError, match="received ndarray"):
+    with pytest.raises(ValueError, match="Received: ndarray"):
         plain.merge(x)
     assert_moments(plain, x)
     assert_moments(labelled, x)
@@ -187,7 +189,7 @@ def test_refuses_data_that_are_not_finite(rng, batch, value):
     x = rng.normal(size=(30, 4)).astype(np.float32)
     x[batch * 10 + 3, 2] = value
     x[batch * 10 + 4, 3] = np.nan
-    message = f"batch {batch} has NaN.*first bad column is 2, there sample 3 .* is {value}"
+    message = f"batch {batch} with NaN.*first bad column is 2, where sample 3 is {value}"
     with pytest.raises(ValueError, match=message):
         Moments.from_data(x, batch_size=10)
 
@@ -196,10 +198,14 @@ def test_refuses_data_that_are_not_finite(rng, batch, value):
     ("bad", "labels", "message"),
     [
         (np.full((3, 4), np.nan), [0, 1, 0], "NaN"),
-        (np.full((3, 4), 1e25), [0, 1, 0], "squares exceed single precision"),
+        (np.full((3, 4), 1e25), [0, 1, 0], "below 1e19.*batch 1 with a value of 1e\\+25"),
         (np.full((3, 4), 1e300), [0, 1, 0], "too large"),
-        (np.zeros((3, 5)), [0, 1, 0], r"batch 1 has 5 features \(shape \(3, 5\)\); expected 4"),
-        (np.zeros(4), [0], r"\(4,\); expected \(samples, ..., features\)"),
+        (
+            np.zeros((3, 5)),
+            [0, 1, 0],
+            r"have 4 features.*batch 1 with 5 \(shape \(3, 5\)\)",
+        ),
+        (np.zeros(4), [0], r"\(samples, ..., features\). Received: batch 1 of shape \(4,\)"),
         (np.zeros((3, 4), complex), [0, 1, 0], "real numbers.*complex128"),
         (np.array([["a"] * 4]), [0], "real numbers"),
         (np.zeros((3, 4)), [0, 1], r"labels of shape \(2,\)"),
@@ -208,7 +214,7 @@ def test_refuses_data_that_are_not_finite(rng, batch, value):
         (np.zeros((3, 4)), [np.nan, 1, 0], "whole numbers"),
         (np.zeros((3, 4)), [1j, 1, 0], "integers or strings"),
         (np.zeros((3, 4)), list("abc"), "all integers or all strings"),
-        (np.zeros((3, 4)), None, "no labels, unlike the batches before it"),
+        (np.zeros((3, 4)), None, "batch 1 without labels, unlike the batches before it"),
     ],
 )
 def test_a_refused_batch_leaves_the_moments_as_they_were(rng, bad, labels, message):
@@ -232,7 +238,7 @@ def test_a_refused_first_batch_leaves_empty_moments(rng):
 
 
 def test_labels_only_from_some_batch_on(rng):
-    with pytest.raises(ValueError, match="batch 1 has labels, unlike"):
+    with pytest.raises(ValueError, match="batch 1 with labels, unlike"):
         Moments().update(np.zeros((2, 2))).update(np.zeros((2, 2)), [0, 1])
 
 

@@ -4,7 +4,9 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from keras_sac.bases import Moments, pca
-from tests.bases.reference import assert_orthonormal, correlated, smallest_cosine
+from tests.bases.correlated_data import assert_orthonormal, correlated, smallest_cosine
+
+pytestmark = pytest.mark.backend_free
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def test_variances_are_those_of_the_projections(digits):
     np.testing.assert_array_equal(basis.variances, 1)
 
 
-def test_labels_in_the_data_are_passed_over(digits):
+def test_labels_in_the_data_are_ignored(digits):
     one_hot = np.eye(3)[np.arange(len(digits)) % 3]
     expected = pca(digits, 3).matrix
     np.testing.assert_array_equal(pca((digits, one_hot), 3).matrix, expected)
@@ -126,7 +128,7 @@ def test_whitening_refuses_directions_without_variance(rng, n):
     x[:, 3] = 1.0
     x[:, 5] = x[:, 4] - x[:, 6]
     assert pca(x, 10, whiten=True).rank == 10
-    with pytest.raises(ValueError, match="Only 10 of the 11.*rank <= 10, or whiten=False"):
+    with pytest.raises(ValueError, match="all 11 columns.*along 10.*rank <= 10, or whiten=False"):
         pca(x, 11, whiten=True)
     with pytest.raises(ValueError, match="Use data that vary"):
         pca(np.ones((n, 12)), 2, whiten=True)
@@ -138,7 +140,7 @@ def test_a_large_mean_is_no_component(rng):
     assert smallest_cosine(pca(far, 5).matrix, pca(x, 5).matrix) > 0.9999
 
 
-@pytest.mark.parametrize("rank", [0, -2, 9, 3.0, "3", True])
+@pytest.mark.parametrize("rank", [0, -2, 9, 2.5, "3", True])
 @pytest.mark.parametrize("n", [40, 4])
 def test_refuses_a_rank(rng, rank, n):
     x = rng.normal(size=(n, 8))
@@ -154,7 +156,7 @@ def test_a_wrong_rank_is_refused_before_the_data_are_read():
         def __getitem__(self, key):
             raise AssertionError("the data were read")
 
-    with pytest.raises(ValueError, match="between 1 and 8, the number of features; received 9"):
+    with pytest.raises(ValueError, match="1 and 8 .the number of features.. Received: rank=9"):
         pca(Unreadable(), 9)
 
 
@@ -163,12 +165,12 @@ def test_a_wrong_rank_is_refused_before_the_data_are_read():
 def test_refuses_data_that_are_not_finite(rng, n, value):
     x = rng.normal(size=(n, 8))
     x[2, 6] = value
-    with pytest.raises(ValueError, match=f"first bad column is 6, there sample 2 .* is {value}"):
+    with pytest.raises(ValueError, match=f"first bad column is 6, where sample 2 is {value}"):
         pca(x, 2)
 
 
 def test_refuses_other_data():
-    with pytest.raises(ValueError, match="at least two samples; received 1"):
+    with pytest.raises(ValueError, match="at least two samples. Received: 1"):
         pca(np.ones((1, 4)), 1)
     with pytest.raises(ValueError, match="seen no samples"):
         pca(Moments(), 1)

@@ -1,10 +1,12 @@
-"""Statistics of the data along a basis that was not made from them."""
+"""`with_statistics`: statistics of data for a basis that was made without data."""
 
 import numpy as np
 import pytest
 
 from keras_sac import bases
 from keras_sac.bases import Basis, Moments, with_statistics
+
+pytestmark = pytest.mark.backend_free
 
 
 def test_they_are_those_of_the_projections(rng):

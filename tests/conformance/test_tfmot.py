@@ -26,7 +26,8 @@ def make(case, arrays):
         size, pooling = case.block
         pattern = pruning.Block(size, pooling=pooling)
     if case.n_m:
-        pattern = pruning.NM(*case.n_m)
+        n_zeros, m = case.n_m
+        pattern = pruning.NM(m=m, n_zeros=n_zeros)
     kind, config = case.optimizer
     model.compile(
         pruning.PruningOptimizer(

@@ -1,4 +1,4 @@
-"""The SAC layers that the contract suite holds to the same promises; a new one is one row."""
+"""SAC layers for the contract suite; a new layer is one row."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from keras_sac.layers import SACConv1D, SACConv2D, SACConv3D, SACDense, SACEinsu
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One layer with one configuration; `rank` is one at which two thin products are cheaper."""
+    """One layer with one configuration, and a `rank` at which two thin products are cheaper."""
 
     name: str
     make: Callable[..., Any]

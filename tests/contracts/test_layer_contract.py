@@ -1,4 +1,4 @@
-"""What every SAC layer promises, held for each row of the table."""
+"""Contract of all SAC layers: each row of the table passes these tests."""
 
 import inspect
 import json
@@ -53,7 +53,7 @@ def test_it_computes_the_stock_layer_with_the_factored_kernel(row, basis, x, rng
     layer.build((None, *row.input_shape))
     randomized(layer, rng)
     stock = stock_with(row, numpy(layer.kernel), numpy(layer.bias), "tanh")
-    assert layer._factored(keras.ops.convert_to_tensor(x))
+    assert layer.is_factored(keras.ops.convert_to_tensor(x))
     np.testing.assert_allclose(numpy(layer(x)), numpy(stock(x)), atol=2e-6)
 
 
@@ -64,7 +64,7 @@ def test_the_merged_order_computes_the_same(row, rng, x):
     layer.build((None, *row.input_shape))
     randomized(layer, rng)
     tensor = keras.ops.convert_to_tensor(np.repeat(x, 20, axis=0))
-    assert not layer._factored(tensor)
+    assert not layer.is_factored(tensor)
     factored = layer.combine(layer.project(tensor))
     np.testing.assert_allclose(numpy(layer(tensor)), numpy(factored), rtol=1e-4, atol=1e-4)
 
@@ -89,7 +89,7 @@ def test_center_subtracts_the_mean(row, basis, x, rng):
     plain.build((None, *row.input_shape))
     plain.learner.assign(layer.learner)
     plain.bias.assign(layer.bias)
-    rows = layer._samples(x)
+    rows = layer.rows(x)
     reference = (rows.astype("float64") - basis.mean) @ basis.matrix
     got = numpy(layer.project(keras.ops.convert_to_tensor(x)))
     np.testing.assert_allclose(np.sort(got.ravel()), np.sort(reference.ravel()), atol=1e-5)
@@ -99,10 +99,10 @@ def test_center_subtracts_the_mean(row, basis, x, rng):
     assert np.abs(difference).max() > 0.1
 
 
-def test_samples_are_the_rows_that_the_kernel_multiplies(row, basis, x):
+def test_rows_are_multiplied_by_the_kernel(row, basis, x):
     layer = row.make(basis)
     layer.build((None, *row.input_shape))
-    rows = layer._samples(x)
+    rows = layer.rows(x)
     assert rows.shape[1] == row.in_dim
     projections = numpy(layer.project(keras.ops.convert_to_tensor(x)))
     flat = projections.reshape(-1, row.rank)
@@ -132,7 +132,7 @@ def test_weights_are_counted_and_ordered(row, basis):
     assert {w.name for w in layer.trainable_weights} == {"learner", "bias", "basis"}
 
 
-def test_trainable_switches_never_thaw_a_frozen_basis(row, basis):
+def test_trainable_switches_never_unfreeze_a_frozen_basis(row, basis):
     layer = row.make(basis)
     layer.build((None, *row.input_shape))
     layer.trainable = False
@@ -288,7 +288,7 @@ def test_adapt_is_the_pca_of_the_rows(row, rng):
     x = rng.normal(size=(40, *row.input_shape)) * np.linspace(1, 3, row.input_shape[-1])
     layer = row.make("pca", rank=row.rank, center=True)
     layer.adapt(x.astype("float32"), batch_size=16)
-    rows = layer._samples(x)
+    rows = layer.rows(x)
     covariance = np.cov(rows, rowvar=False)
     _, vectors = np.linalg.eigh(covariance)
     cosines = np.linalg.svd(vectors[:, -row.rank :].T @ numpy(layer.basis), compute_uv=False)

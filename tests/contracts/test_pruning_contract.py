@@ -190,7 +190,10 @@ def test_a_mask_is_boolean_deterministic_and_the_same_compiled(pattern, shape, d
         return masks_for([scores], [described], [pattern], sparsity, distribution)[0]
 
     # Dynamo takes long to follow a loop; Keras itself runs PyTorch without it.
-    slow = keras.backend.backend() == "torch" and (distribution, label(pattern)) != ("uniform", "Rows")
+    slow = keras.backend.backend() == "torch" and (distribution, label(pattern)) != (
+        "uniform",
+        "Rows",
+    )
     compilers = [] if slow else reference.compilers()
     sparsity = tensor(0.75, "float32")
     mask = function(scores, sparsity)
@@ -203,7 +206,9 @@ def test_a_mask_is_boolean_deterministic_and_the_same_compiled(pattern, shape, d
 
 def decide(pattern, described, distribution):
     return reference.quick(
-        lambda scores, sparsity: masks_for([scores], [described], [pattern], sparsity, distribution)[0]
+        lambda scores, sparsity: masks_for(
+            [scores], [described], [pattern], sparsity, distribution
+        )[0]
     )
 
 
@@ -219,7 +224,7 @@ def test_so_many_groups_stay_as_the_formula_says(pattern, shape, rng):
             expected = reference.budget(groups, sparsity)
             assert groups_kept(pattern, mask, described) == expected
         else:
-            arguments = pattern.n_zero, pattern.m, described.input_axis
+            arguments = pattern.n_zeros, pattern.m, described.input_axis
             np.testing.assert_array_equal(mask, reference.nm_mask(numpy(scores), *arguments))
 
 

@@ -1,4 +1,4 @@
-"""`merge_sac`: the same outputs from stock layers, and the choice that it reports."""
+"""`merge_sac`: the same outputs from stock layers, and the report of what was merged."""
 
 import keras
 import numpy as np
@@ -22,16 +22,16 @@ def subspace_model():
     return keras.Model(inputs, inner(hidden))
 
 
-@pytest.mark.parametrize("when", ["always", "cheaper", "never"])
-def test_outputs_are_those_of_the_subspace_model(when, rng, tmp_path):
+@pytest.mark.parametrize("merge", ["always", "cheaper", "never"])
+def test_outputs_are_those_of_the_subspace_model(merge, rng, tmp_path):
     model = subspace_model()
     model.compile("adam", "mse")
     for weight in model.trainable_weights:
         weight.assign(rng.normal(size=weight.shape))
     x = rng.normal(size=(3, 6, 6, 2)).astype("float32")
     before = model.predict(x, verbose=0)
-    merged, report = merge_sac(model, when=when)
-    assert report["merged"].sum() == {"always": 4, "cheaper": 2, "never": 0}[when]
+    merged, report = merge_sac(model, merge=merge)
+    assert report["merged"].sum() == {"always": 4, "cheaper": 2, "never": 0}[merge]
     assert not any(isinstance(each, SubspaceLayer) for each in merged._flatten_layers())
     np.testing.assert_allclose(merged.predict(x, verbose=0), before, atol=1e-4)
     np.testing.assert_array_equal(model.predict(x, verbose=0), before)
@@ -51,7 +51,7 @@ def test_the_mean_goes_into_the_bias(rng):
 
 
 def test_only_where_it_is_cheaper():
-    merged, report = merge_sac(subspace_model(), when="cheaper")
+    merged, report = merge_sac(subspace_model(), merge="cheaper")
     report = report.set_index("layer")
     # Sizes of basis and learner, and of the kernel.
     expected = {
@@ -74,11 +74,11 @@ def test_only_where_it_is_cheaper():
 
 def test_zeros_of_a_pruned_learner_are_kept():
     model = keras.Sequential([keras.Input((4,)), SACDense(16, "random", rank=4, name="sac")])
-    assert merge_sac(model, when="cheaper")[1]["merged"].tolist() == [True]
+    assert merge_sac(model, merge="cheaper")[1]["merged"].tolist() == [True]
     # Of which 3 of 4 are zero: 16 + 16 numbers that are not, against 64 of a kernel of all rows.
     learner = np.concatenate([np.eye(4)] * 4, axis=1)
     model.layers[0].learner.assign(learner)
-    merged, report = merge_sac(model, when="cheaper")
+    merged, report = merge_sac(model, merge="cheaper")
     assert report["reason"].tolist() == ["zeros of the learner would be lost"]
     assert report["factored_nonzeros"].tolist() == [32]
     assert report["merged_nonzeros"].tolist() == [64]
@@ -109,9 +109,9 @@ class Own(keras.Model):
 
 
 @pytest.mark.parametrize(
-    ("make", "when", "message"),
+    ("make", "merge", "message"),
     [
-        (subspace_model, "sometimes", r"`when` must be one of .* Received: when='sometimes'"),
+        (subspace_model, "sometimes", r"`merge` must be one of .* Received: merge='sometimes'"),
         (Own, "always", "needs a Functional or Sequential model.*Received: Own"),
         (lambda: keras.Sequential([layers.Dense(2)]), "always", "has no weights yet"),
         (
@@ -121,6 +121,6 @@ class Own(keras.Model):
         ),
     ],
 )
-def test_bad_input(make, when, message):
+def test_bad_input(make, merge, message):
     with pytest.raises(ValueError, match=message):
-        merge_sac(make(), when=when)
+        merge_sac(make(), merge=merge)

@@ -1,4 +1,4 @@
-"""Small data sets and runs that look like the real ones."""
+"""Small data sets and runs in the format of the real ones."""
 
 import pickle
 
@@ -33,7 +33,7 @@ def cifar_batches(tmp_path, cifar_arrays):
 
 @pytest.fixture
 def outcome():
-    """Return a function that makes what `training.run` returns, with a given accuracy."""
+    """Return a function that makes a result of `training.train_row` with a given accuracy."""
 
     def make(accuracy=0.5, best=0.6, trainable=100, epoch=1.0, rank=None):
         return {

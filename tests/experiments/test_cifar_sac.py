@@ -1,6 +1,5 @@
-"""The comparison from its command line to its table, on digits."""
+"""The SAC comparison on digits, from its command line to its table."""
 
-import dataclasses
 import json
 
 import cifar_sac
@@ -9,21 +8,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import plans, session, splits, training
+from harness import experiment, rows, splits, training
+from harness.command_line import main
 from harness.datasets import load
 from harness.options import Options
-from harness.store import RunStore
 
 TINY = ("--dataset", "digits", "--limit", "120", "--epochs", "1")
 
 
+def start(arguments):
+    return main(cifar_sac.EXPERIMENT, arguments)
+
+
+def rows_of(dataset):
+    return cifar_sac.make_rows(cifar_sac.SETUPS[dataset].settings(Options(dataset=dataset)))
+
+
 def test_rows_of_each_data_set():
-    names = [row.name for row in cifar_sac.make_rows(cifar_sac.SETUPS["cifar10"])]
+    names = [row.name for row in rows_of("cifar10")]
     assert names == [
         *("dense", "pca-128", "pca-64", "pca-32", "lda-9", "random-128", "lda-pca-128"),
         *("pca-whitened-128", "dct-128", "pca-128-finetuned", "pca-128-precomputed"),
     ]
-    digits = cifar_sac.make_rows(cifar_sac.SETUPS["digits"])
+    digits = rows_of("digits")
     assert [row.name for row in digits][1:5] == ["pca-32", "pca-16", "pca-8", "lda-9"]
     assert "at most 9 columns" in digits[4].note
 
@@ -33,7 +40,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
     runs = ("dense", "pca-32-precomputed")
     arguments = [*TINY, "--seeds", "3", "--output-dir", str(folder), "--runs", *runs]
-    assert cifar_sac.main(arguments) == 0
+    assert start(arguments) == 0
     return folder
 
 
@@ -61,20 +68,20 @@ def test_end_to_end(folder):
     assert len(run["history"]["test_accuracy"]) == 1
 
 
-def test_a_second_start_goes_on_where_the_first_stopped(folder, capsys, monkeypatch):
+def test_a_second_start_runs_only_what_is_missing(folder, capsys, monkeypatch):
     trained = []
 
     def train(row, trial, verbose):
         trained.append((row.name, trial.seed))
         return json.loads((folder / "runs" / "dense-seed3.json").read_text())
 
-    monkeypatch.setattr(session, "run", train)
+    monkeypatch.setattr(experiment, "train_row", train)
     arguments = [*TINY, "--output-dir", str(folder), "--runs", "dense", "pca-32-precomputed"]
-    assert cifar_sac.main([*arguments, "--seeds", "3"]) == 0
+    assert start([*arguments, "--seeds", "3"]) == 0
     assert trained == []
-    assert "dense, seed 3: done before" in capsys.readouterr().out
-    # The header names the command that makes the whole table, whichever one was given.
-    assert cifar_sac.main([*TINY, "--output-dir", str(folder), "--runs", "dense"]) == 0
+    assert "dense, seed 3: already done" in capsys.readouterr().out
+    # The header has the command for the whole table, not the last command.
+    assert start([*TINY, "--output-dir", str(folder), "--runs", "dense"]) == 0
     assert trained == [("dense", 42), ("dense", 43), ("dense", 44)]
     command = "--limit 120 --seeds 3 42 43 44 --runs dense pca-32-precomputed"
     header = (folder / "table.md").read_text().splitlines()[0]
@@ -82,11 +89,9 @@ def test_a_second_start_goes_on_where_the_first_stopped(folder, capsys, monkeypa
 
 
 def test_a_killed_script_keeps_its_finished_runs(tmp_path, outcome, monkeypatch):
-    options = Options(dataset="digits", limit=120, seeds=(1, 2), runs=("dense", "dct-32"))
-    setup = cifar_sac.SETUPS["digits"]
-    dataset = load("digits").limited(120)
-    rows = cifar_sac.make_rows(setup)
-    experiment = session.Experiment("cifar_sac", options, dataset, setup.recipe, rows, "dense")
+    runs = ("dense", "dct-32")
+    options = Options("digits", limit=120, seeds=(1, 2), runs=runs, output_dir=tmp_path)
+    session = experiment.Session(cifar_sac.EXPERIMENT, options)
     trained = []
 
     def train(row, trial, verbose):
@@ -95,36 +100,35 @@ def test_a_killed_script_keeps_its_finished_runs(tmp_path, outcome, monkeypatch)
         trained.append((row.name, trial.seed))
         return outcome()
 
-    monkeypatch.setattr(session, "run", train)
-    store = RunStore(tmp_path, experiment.settings())
+    monkeypatch.setattr(experiment, "train_row", train)
     with pytest.raises(KeyboardInterrupt):
-        session.run_missing(experiment, store)
+        experiment.run_missing(session, session.run_files())
     assert trained == [("dense", 1), ("dct-32", 1), ("dense", 2)]
     del trained[:2]
-    assert session.run_missing(experiment, RunStore(tmp_path, experiment.settings())) == 1
+    assert experiment.run_missing(session, session.run_files()) == 1
     assert trained == [("dense", 2), ("dct-32", 2)]
 
 
 def test_other_settings_in_the_same_folder(folder, capsys):
     arguments = [*TINY[:-1], "2", "--seeds", "3", "--output-dir", str(folder), "--runs", "dense"]
-    assert cifar_sac.main(arguments) == 2
+    assert start(arguments) == 2
     error = capsys.readouterr().err
-    assert "epochs is 1 there and 2 here" in error
+    assert "epochs is 1 in the file and 2 now" in error
     assert "--output-dir" in error
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--runs", "pca-9000"], "--runs has pca-9000: expected names among dense, pca-32"),
-        (["--limit", "30"], "needs more. Raise --limit."),
-        (["--data-dir", "x"], "Leave --data-dir out"),
-        (["--epochs", "0"], "--epochs is 0"),
+        (["--runs", "pca-9000"], "Received: pca-9000; expected names among dense, pca-32"),
+        (["--limit", "30"], "without the validation part. Raise --limit."),
+        (["--data-dir", "x"], "Remove --data-dir"),
+        (["--epochs", "0"], "--epochs must be at least 1. Received: 0"),
     ],
 )
 def test_errors_are_one_line_and_code_2(tmp_path, capsys, arguments, message):
     output = tmp_path / "out"
-    assert cifar_sac.main(["--dataset", "digits", "--output-dir", str(output), *arguments]) == 2
+    assert start(["--dataset", "digits", "--output-dir", str(output), *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -132,35 +136,34 @@ def test_errors_are_one_line_and_code_2(tmp_path, capsys, arguments, message):
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys, monkeypatch, outcome):
-    monkeypatch.setattr(session, "run", lambda *_, **__: outcome())
+    monkeypatch.setattr(experiment, "train_row", lambda *_, **__: outcome())
     (tmp_path / "file").write_text("")
     output = str(tmp_path / "file" / "below")
-    assert cifar_sac.main([*TINY, "--output-dir", output, "--runs", "dense"]) == 2
+    assert start([*TINY, "--output-dir", output, "--runs", "dense"]) == 2
     assert "pass another --output-dir" in capsys.readouterr().err
 
 
 def test_the_default_folder_is_ignored_by_git(tmp_path, monkeypatch, outcome):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(session, "run", lambda *_, **__: outcome())
-    assert cifar_sac.main([*TINY, "--seeds", "3", "--runs", "dense"]) == 0
+    monkeypatch.setattr(experiment, "train_row", lambda *_, **__: outcome())
+    assert start([*TINY, "--seeds", "3", "--runs", "dense"]) == 0
     [folder] = (tmp_path / "results" / "cifar_sac").iterdir()
     assert (folder / ".gitignore").read_text() == "*\n"
     assert (folder / "table.md").exists()
 
 
 def test_fine_tuning_trains_the_basis_from_half_of_the_epochs_on():
-    rows = cifar_sac.make_rows(cifar_sac.SETUPS["digits"])
     built = []
-    for row in rows:
+    for row in rows_of("digits"):
         if row.name in ("pca-32", "pca-32-finetuned"):
             split = splits.split(load("digits").limited(200), 42).flat()
-            trial = plans.Trial(42, split, plans.Recipe(2, 64, 0.05))
+            trial = rows.Trial(42, split, rows.Recipe(2, 64, 0.05))
 
             def build(trial, row=row):
-                built.append(row.build(trial))
+                built.append(row.plan(trial))
                 return built[-1]
 
-            training.run(dataclasses.replace(row, build=build), trial, verbose=0)
+            training.train_row(rows.Row(row.name, build), trial, verbose=0)
     frozen, tuned = (keras.ops.convert_to_numpy(plan.model.layers[0].basis) for plan in built)
     assert np.abs(tuned - frozen).max() > 1e-4
     np.testing.assert_allclose(frozen.T @ frozen, np.eye(32), atol=1e-4)

@@ -1,4 +1,4 @@
-"""Data sets: what is read, what is refused, and what each copy is called."""
+"""Data sets: formats, validation, and labels."""
 
 import pickle
 
@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from harness import cifar_pickles, datasets
-from harness.errors import ExperimentError
+from harness import ExperimentError, dataset_files, datasets
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 
@@ -34,10 +33,10 @@ def test_original_batches_are_known_by_their_md5(cifar_batches, monkeypatch):
     folder = cifar_batches / "cifar-10-batches-py"
     content = {path.name: path.read_bytes() for path in folder.iterdir()}
     md5 = {
-        name: cifar_pickles.hashlib.md5(content[name]).hexdigest()
-        for name in cifar_pickles.ORIGINAL_MD5
+        name: dataset_files.hashlib.md5(content[name]).hexdigest()
+        for name in dataset_files.ORIGINAL_MD5
     }
-    monkeypatch.setattr(cifar_pickles, "ORIGINAL_MD5", md5)
+    monkeypatch.setattr(dataset_files, "ORIGINAL_MD5", md5)
     assert datasets.load("cifar10", cifar_batches).label == "CIFAR-10 (original files)"
 
 
@@ -70,8 +69,8 @@ def test_digits_are_whole_and_stratified():
     digits = datasets.load("digits")
     assert digits.label == "digits (scikit-learn)"
     assert len(digits.x_train) + len(digits.x_test) == len(load_digits().target)
-    share = np.bincount(digits.y_test) / np.bincount(load_digits().target)
-    np.testing.assert_allclose(share, 375 / 1797, atol=0.01)
+    fraction = np.bincount(digits.y_test) / np.bincount(load_digits().target)
+    np.testing.assert_allclose(fraction, 375 / 1797, atol=0.01)
 
 
 def test_limit_keeps_the_first_samples():
@@ -79,11 +78,13 @@ def test_limit_keeps_the_first_samples():
     np.testing.assert_array_equal(digits.limited(7).x_train, digits.x_train[:7])
     assert digits.limited(7).sha256 == digits.sha256
     assert digits.limited(None) is digits
-    with pytest.raises(ExperimentError, match="limit is 1423: expected 2 to 1422"):
+    with pytest.raises(
+        ExperimentError, match=r"--limit must be between 2 and 1422.* Received: 1423"
+    ):
         digits.limited(1423)
 
 
-def test_no_network_names_both_ways_out(monkeypatch):
+def test_without_network_the_error_names_both_solutions(monkeypatch):
     def fail():
         raise Exception("URL fetch failure on example: None -- Name or service not known")
 
@@ -104,14 +105,16 @@ def test_downloaded_images_are_channels_last(layout, monkeypatch, cifar_arrays):
     assert loaded.label == "CIFAR-10 (keras.datasets)"
 
 
-def test_folders_that_hold_nothing(tmp_path):
-    with pytest.raises(ExperimentError, match=r"does not hold cifar-10-batches-py/ or cifar10.npz"):
+def test_folders_without_the_data(tmp_path):
+    with pytest.raises(
+        ExperimentError, match=r"a folder with cifar-10-batches-py/ or cifar10.npz.*no such file"
+    ):
         datasets.load("cifar10", tmp_path)
-    with pytest.raises(ExperimentError, match=r"is no folder; it should hold mnist.npz"):
+    with pytest.raises(ExperimentError, match=r"a folder with mnist.npz.*is not a folder"):
         datasets.load("mnist", tmp_path / "absent")
-    with pytest.raises(ExperimentError, match="Leave --data-dir out"):
+    with pytest.raises(ExperimentError, match="Remove --data-dir"):
         datasets.load("digits", tmp_path)
-    with pytest.raises(ExperimentError, match="expected cifar10, mnist, digits"):
+    with pytest.raises(ExperimentError, match="must be one of cifar10, mnist, digits"):
         datasets.load("cifar100")
 
 
@@ -145,12 +148,16 @@ def test_npz_with_pickled_objects_is_not_unpickled(tmp_path, cifar_arrays):
 @pytest.mark.parametrize(
     ("index", "change", "message"),
     [
-        (0, lambda x: x[:, :28], r"x_train has shape \(50, 28, 32, 3\)"),
-        (0, lambda x: x.astype("float32"), "type float32"),
-        (2, lambda x: x[:0], r"x_test has shape \(0, 32, 32, 3\)"),
-        (1, lambda y: y[:-1], r"y_train has shape \(49,\)"),
-        (1, lambda y: y / 10, "expected one integer label"),
-        (3, lambda y: y + 1, "labels from 1 to 10: expected 0 to 9"),
+        (
+            0,
+            lambda x: x[:, :28],
+            r"x_train of CIFAR-10 .* Received: uint8 of shape \(50, 28, 32, 3\)",
+        ),
+        (0, lambda x: x.astype("float32"), "Received: float32"),
+        (2, lambda x: x[:0], r"x_test .* Received: uint8 of shape \(0, 32, 32, 3\)"),
+        (1, lambda y: y[:-1], r"y_train .* Received: int64 of shape \(49,\)"),
+        (1, lambda y: y / 10, "must hold one integer label"),
+        (3, lambda y: y + 1, "labels from 0 to 9. Received: 1 to 10"),
     ],
 )
 def test_npz_with_wrong_content(tmp_path, cifar_arrays, index, change, message):
@@ -165,10 +172,10 @@ def test_batches_that_are_missing_or_damaged(cifar_batches):
     path = cifar_batches / "cifar-10-batches-py" / "data_batch_3"
     whole = path.read_bytes()
     contents = {
-        whole[:-100]: "is no CIFAR-10 batch",
-        b"": "is no CIFAR-10 batch",
-        b"a line of text\n": "is no CIFAR-10 batch",
-        pickle.dumps([1, 2], protocol=2): "is no CIFAR-10 batch",
+        whole[:-100]: "is not a CIFAR-10 batch",
+        b"": "is not a CIFAR-10 batch",
+        b"a line of text\n": "is not a CIFAR-10 batch",
+        pickle.dumps([1, 2], protocol=2): "is not a CIFAR-10 batch",
         pickle.dumps({b"data": np.zeros((2, 4), "uint8"), b"labels": [0, 1]}, protocol=2): (
             r"shape \(2, 4\)"
         ),

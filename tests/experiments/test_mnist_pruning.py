@@ -1,4 +1,4 @@
-"""The pruning comparison from its command line to its table, on digits."""
+"""The pruning comparison on digits, from its command line to its table."""
 
 import json
 
@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import networks, plans, pruned, splits, tfmot_rows, training
+from harness import pruning_methods, pruning_network, rows, splits, tfmot_row, training
+from harness.command_line import main
 from harness.datasets import load
 from harness.options import Options
 
@@ -21,13 +22,16 @@ def rows_of(*arguments):
     import tyro
 
     options = tyro.cli(mnist_pruning.PruningOptions, args=arguments)
-    setup = mnist_pruning.SETUPS[options.dataset]
-    return mnist_pruning.make_rows(setup, options, options.recipe(setup.recipe))
+    return mnist_pruning.make_rows(mnist_pruning.SETUPS[options.dataset].settings(options))
+
+
+def start(arguments):
+    return main(mnist_pruning.EXPERIMENT, arguments)
 
 
 def test_rows():
-    rows = {row.name: row for row in rows_of()}
-    assert list(rows) == [
+    found = {row.name: row for row in rows_of()}
+    assert list(found) == [
         *("dense", "dense-tuned", "threshold-0.05", "filters"),
         *("polynomial-80", "polynomial-90", "polynomial-95", "polynomial-98", "polynomial-99"),
         *("polynomial-95-delayed", "polynomial-95-global"),
@@ -35,8 +39,8 @@ def test_rows():
         *("magnitude-98", "gradient-98", "obd-98", "obs-98", "random-98"),
         *("tfmot-80", "tfmot-95"),
     ]
-    assert rows["polynomial-80"].settings["frequency"] == 100
-    assert rows["filters"].settings["tuning"] == {
+    assert found["polynomial-80"].settings["frequency"] == 100
+    assert found["filters"].settings["tuning"] == {
         "epochs": 3,
         "batch_size": 64,
         "learning_rate": 1e-4,
@@ -49,7 +53,7 @@ def test_rows():
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
     arguments = [*FAST, "--output-dir", str(folder), "--runs", "dense", *RUNS]
-    assert mnist_pruning.main(arguments) == 0
+    assert start(arguments) == 0
     return folder
 
 
@@ -78,10 +82,10 @@ def test_end_to_end(folder):
     assert str(folder) not in (folder / "table.md").read_text()
 
 
-def test_rows_that_cannot_be_run_say_so(folder, capsys, monkeypatch):
-    monkeypatch.setattr(tfmot_rows.importlib.util, "find_spec", lambda name: None)
+def test_skipped_rows_are_reported_with_their_reason(folder, capsys, monkeypatch):
+    monkeypatch.setattr(tfmot_row.importlib.util, "find_spec", lambda name: None)
     arguments = [*FAST, "--output-dir", str(folder), "--runs", "tfmot-80", "tfmot-95"]
-    assert mnist_pruning.main(arguments) == 0
+    assert start(arguments) == 0
     printed = capsys.readouterr().out
     assert "tfmot-80, seed 3: skipped, not installed: tensorflow, tf_keras" in printed
     text = (folder / "table.md").read_text()
@@ -93,18 +97,21 @@ def test_rows_that_cannot_be_run_say_so(folder, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--runs", "obd-7"], "--runs has obd-7: expected names among dense, dense-tuned"),
-        (["--threshold", "-1"], "expected numbers of at least 0"),
-        (["--filter-thresholds", "1", "nan"], "expected numbers of at least 0"),
-        (["--finetune-epochs", "0"], "--finetune-epochs is 0"),
-        (["--finetune-learning-rate", "0"], "--finetune-learning-rate is 0"),
-        (["--frequency", "0"], "--frequency is 0"),
+        (["--runs", "obd-7"], "Received: obd-7; expected names among dense, dense-tuned"),
+        (["--threshold", "-1"], "must be a number of at least 0. Received: -1.0"),
+        (["--filter-thresholds", "1", "nan"], "must be numbers of at least 0. Received: 1.0 nan"),
+        (["--finetune-epochs", "0"], "--finetune-epochs must be at least 1. Received: 0"),
+        (
+            ["--finetune-learning-rate", "0"],
+            "--finetune-learning-rate must be a positive number. Received: 0",
+        ),
+        (["--frequency", "0"], "--frequency must be at least 1. Received: 0"),
         (["--momentum", "0.9"], "the optimizer is adam"),
     ],
 )
 def test_errors_are_one_line_and_code_2(tmp_path, capsys, arguments, message):
     output = tmp_path / "out"
-    assert mnist_pruning.main(["--dataset", "digits", "--output-dir", str(output), *arguments]) == 2
+    assert start(["--dataset", "digits", "--output-dir", str(output), *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -114,16 +121,16 @@ def test_errors_are_one_line_and_code_2(tmp_path, capsys, arguments, message):
 @pytest.mark.slow
 def test_tfmot_trains_to_the_same_weights():
     split = splits.split(load("digits").limited(200), 3)
-    trial = plans.Trial(3, split, plans.Recipe(2, 32, 1e-3, algorithm="adam"))
+    trial = rows.Trial(3, split, rows.Recipe(2, 32, 1e-3, algorithm="adam"))
     models = []
-    for build in (pruned.build_gradual, tfmot_rows.build_tfmot):
+    for build in (pruning_methods.build_gradual, tfmot_row.build_tfmot):
 
         def keep(trial, build=build):
-            plan = build(trial, "same", 0.9, 3)
+            plan = build(trial, "same", sparsity=0.9, frequency=3, initial_sparsity=0.5, end=0.8)
             models.append(plan.model)
             return plan
 
-        outcome = training.run(plans.Row("row", "row", {}, keep), trial, verbose=0)
+        outcome = training.train_row(rows.Row("row", keep), trial, verbose=0)
         assert outcome["facts"]["sparsity"] == pytest.approx(0.9, abs=1e-3)
     ours, theirs = (model.get_weights() for model in models)
     for own, other in zip(ours, theirs, strict=True):
@@ -133,8 +140,8 @@ def test_tfmot_trains_to_the_same_weights():
         assert np.quantile(np.abs(own - other), 0.99) < 1e-4
 
 
-def test_options_are_those_of_the_harness_and_more():
+def test_options_extend_those_of_the_harness():
     assert issubclass(mnist_pruning.PruningOptions, Options)
     assert mnist_pruning.PruningOptions().dataset == "mnist"
-    assert networks.layers(10, "valid")[0][1]["kernel_size"] == 3
+    assert pruning_network.layers(10, "valid")[0][1]["kernel_size"] == 3
     assert keras.config.backend() in mnist_pruning.PruningOptions().folder("x").name

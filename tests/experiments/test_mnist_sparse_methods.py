@@ -1,4 +1,4 @@
-"""The comparison of sparse methods from its command line to its table, on digits."""
+"""The comparison of sparse methods on digits, from its command line to its table."""
 
 import json
 
@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import plans, sparse_methods, splits, training
+from harness import rows, sparse_methods, splits, training
+from harness.command_line import main
 from harness.datasets import load
 from keras_sac import SACDense
 
 TINY = ("--dataset", "digits", "--limit", "120", "--epochs", "2", "--seeds", "3")
+LAYERS = {"padding": "same", "hidden_units": 64}
 STRENGTHS = ("--l1", "0.01", "--proximal", "20", "--proximal-filters", "200")
 FAST = (*TINY, *STRENGTHS, "--frequency", "1", "--ranks", "20", "12")
 ROWS = [
@@ -25,27 +27,32 @@ def rows_of(*arguments):
     import tyro
 
     options = tyro.cli(mnist_sparse_methods.SparseOptions, args=arguments)
-    return mnist_sparse_methods.make_rows(mnist_sparse_methods.SETUPS[options.dataset], options)
+    setup = mnist_sparse_methods.SETUPS[options.dataset]
+    return mnist_sparse_methods.make_rows(setup.settings(options))
+
+
+def start(arguments):
+    return main(mnist_sparse_methods.EXPERIMENT, arguments)
 
 
 def test_rows():
-    rows = {row.name: row for row in rows_of()}
-    assert [name for name in rows if name.startswith("l1")] == [
+    found = {row.name: row for row in rows_of()}
+    assert [name for name in found if name.startswith("l1")] == [
         *("l1-0.01", "l1-0.001", "l1-0.0001", "l1-0.00001")
     ]
-    assert {"dense", "polynomial-80", "sparsemax", "sac-pca-64", "combined"} <= rows.keys()
-    assert sum(row.method == "proximal" for row in rows.values()) == 3
-    assert rows["polynomial-80"].settings["frequency"] == 100
-    assert rows["l1-0.00001"].settings["strength"] == 0.00001
-    assert "stored and not trained" in rows["sac-pca-64"].note
-    assert not any(row.obstacle for row in rows.values())
+    assert {"dense", "polynomial-80", "sparsemax", "sac-pca-64", "combined"} <= found.keys()
+    assert sum(row.method == "proximal" for row in found.values()) == 3
+    assert found["polynomial-80"].settings["frequency"] == 100
+    assert found["l1-0.00001"].settings["strength"] == 0.00001
+    assert "stored and not trained" in found["sac-pca-64"].note
+    assert not any(row.skip_reason for row in found.values())
     assert [row.name for row in rows_of(*FAST)] == ROWS
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
-    assert mnist_sparse_methods.main([*FAST, "--output-dir", str(folder)]) == 0
+    assert start([*FAST, "--output-dir", str(folder)]) == 0
     return folder
 
 
@@ -81,7 +88,7 @@ def test_end_to_end(folder, runs):
 
 
 @pytest.mark.slow
-def test_what_is_measured_is_the_chosen_epoch_with_its_head(runs):
+def test_the_model_of_the_chosen_epoch_is_measured_with_its_head(runs):
     for run in runs.values():
         facts = run["facts"]
         assert facts["measured_accuracy"] == run["result"]["test_accuracy"]
@@ -98,12 +105,12 @@ def test_what_is_measured_is_the_chosen_epoch_with_its_head(runs):
 
 
 @pytest.mark.slow
-def test_each_method_does_what_it_is_for(runs):
+def test_each_method_makes_its_kind_of_zeros(runs):
     facts = {name: run["facts"] for name, run in runs.items()}
     for name in ("sparsemax", "combined"):
         assert facts[name]["output_sparsity"] > 0
     assert facts["dense"]["output_sparsity"] == facts["dense"]["sparsity"] == 0
-    # L1 by the gradient brings weights near zero, and proximal L1 to it.
+    # L1 in the loss makes small weights, and proximal L1 makes zeros.
     assert facts["l1-0.01"]["sparsity"] < 1e-3
     assert facts["l1-0.01"]["near_zero"] > 2 * facts["dense"]["near_zero"]
     assert 0.2 < facts["proximal-20"]["sparsity"] < 1
@@ -118,13 +125,13 @@ def test_each_method_does_what_it_is_for(runs):
 
 @pytest.mark.slow
 def test_finished_runs_are_not_repeated(folder, capsys):
-    assert mnist_sparse_methods.main([*FAST, "--output-dir", str(folder)]) == 0
-    assert capsys.readouterr().out.count("done before") == len(ROWS)
+    assert start([*FAST, "--output-dir", str(folder)]) == 0
+    assert capsys.readouterr().out.count("already done") == len(ROWS)
 
 
 def test_the_basis_is_that_of_the_features_of_the_untrained_convolution():
     split = splits.split(load("digits").limited(200), 3)
-    trial = plans.Trial(3, split, plans.Recipe(1, 32, 1e-3, algorithm="adam"))
+    trial = rows.Trial(3, split, rows.Recipe(1, 32, 1e-3, algorithm="adam"))
     found = {}
 
     def watched(build, name):
@@ -134,11 +141,11 @@ def test_the_basis_is_that_of_the_features_of_the_untrained_convolution():
             found[name] = plan.model, layers["conv"].get_weights()[0]
             return plan
 
-        training.run(plans.Row(name, name, {}, keep), trial, verbose=0)
+        training.train_row(rows.Row(name, keep), trial, verbose=0)
 
-    watched(lambda trial: sparse_methods.build_dense(trial, "same"), "dense")
-    watched(lambda trial: sparse_methods.build_sac(trial, "same", "pca", 8), "pca")
-    watched(lambda trial: sparse_methods.build_sac(trial, "same", "random", 8), "random")
+    watched(lambda trial: sparse_methods.build(trial, **LAYERS), "dense")
+    watched(lambda trial: sparse_methods.build(trial, basis="pca", rank=8, **LAYERS), "pca")
+    watched(lambda trial: sparse_methods.build(trial, basis="random", rank=8, **LAYERS), "random")
     kernel = found["dense"][1]
     for _, other in found.values():
         # The moments of the features, which are shared, are those of each row.
@@ -158,20 +165,29 @@ def test_the_basis_is_that_of_the_features_of_the_untrained_convolution():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--runs", "l1-7"], "--runs has l1-7: expected names among dense, l1-0.01"),
-        (["--l1", "0"], "--l1 is 0.0: expected different positive numbers"),
-        (["--proximal", "0.1", "0.1"], "--proximal is 0.1 0.1: expected different"),
-        (["--proximal-filters", "nan"], "--proximal-filters is nan"),
-        (["--ranks", "0"], "--ranks is 0: expected different integers"),
-        (["--limit", "150", "--ranks", "200"], "a basis of rank 200 needs more. Raise --limit"),
-        (["--frequency", "0"], "--frequency is 0"),
+        (["--runs", "l1-7"], "Received: l1-7; expected names among dense, l1-0.01"),
+        (["--l1", "0"], "--l1 must be different positive numbers. Received: 0.0"),
+        (
+            ["--proximal", "0.1", "0.1"],
+            "--proximal must be different positive numbers. Received: 0.1 0.1",
+        ),
+        (
+            ["--proximal-filters", "nan"],
+            "--proximal-filters must be different positive numbers. Received: nan",
+        ),
+        (["--ranks", "0"], "--ranks must be different integers of at least 1. Received: 0"),
+        (
+            ["--limit", "150", "--ranks", "200"],
+            "A basis of rank 200 needs more than 200 training samples",
+        ),
+        (["--frequency", "0"], "--frequency must be at least 1. Received: 0"),
         (["--momentum", "0.9"], "the optimizer is adam"),
     ],
 )
 def test_errors_are_one_line_and_code_2(tmp_path, capsys, arguments, message):
     output = tmp_path / "out"
     all_arguments = ["--dataset", "digits", "--output-dir", str(output), *arguments]
-    assert mnist_sparse_methods.main(all_arguments) == 2
+    assert start(all_arguments) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

@@ -1,14 +1,17 @@
-"""The command line: parsed, completed by the data set's defaults, checked."""
+"""Command-line options: parsing, defaults of the data set, checks."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import pytest
 import tyro
 
-from harness.errors import ExperimentError
-from harness.options import Options
-from harness.plans import Recipe
+from harness import ExperimentError
+from harness.options import Options, Setup
+from harness.rows import Recipe
+
+pytestmark = pytest.mark.backend_free
 
 
 def parse(*arguments):
@@ -49,19 +52,19 @@ def test_an_unknown_data_set_is_refused_by_the_parser(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", "0"], "--epochs is 0: expected at least 1"),
-        (["--batch-size", "-1"], "--batch-size is -1"),
-        (["--limit", "1"], "--limit is 1: expected at least 2"),
-        (["--learning-rate", "0"], "--learning-rate is 0"),
-        (["--learning-rate", "nan"], "--learning-rate is nan"),
-        (["--momentum", "1"], "--momentum is 1"),
-        (["--validation-fraction", "0"], "--validation-fraction is 0"),
-        (["--seeds", "4", "4"], "--seeds is 4 4: expected different integers"),
-        (["--seeds", "-4"], "--seeds is -4"),
-        (["--seeds", str(2**32)], "expected below"),
+        (["--epochs", "0"], "--epochs must be at least 1. Received: 0"),
+        (["--batch-size", "-1"], "--batch-size must be at least 1. Received: -1"),
+        (["--limit", "1"], "--limit must be at least 2. Received: 1"),
+        (["--learning-rate", "0"], "--learning-rate must be a positive number. Received: 0"),
+        (["--learning-rate", "nan"], "--learning-rate must .* Received: nan"),
+        (["--momentum", "1"], "--momentum must .* Received: 1"),
+        (["--validation-fraction", "0"], "--validation-fraction must .* Received: 0"),
+        (["--seeds", "4", "4"], "--seeds must be different integers .* Received: 4 4"),
+        (["--seeds", "-4"], "Received: -4"),
+        (["--seeds", str(2**32)], "--seeds must .* Received: 4294967296"),
     ],
 )
-def test_values_that_make_no_sense(arguments, message):
+def test_invalid_values_are_refused(arguments, message):
     with pytest.raises(ExperimentError, match=message):
         parse(*arguments).check()
 
@@ -74,7 +77,7 @@ def test_the_recorded_command_has_no_path_of_the_machine():
     assert parse().command("cifar_sac") == "python experiments/cifar_sac.py"
 
 
-def test_where_results_go():
+def test_the_folder_of_the_results():
     assert parse("--output-dir", "here").folder("cifar_sac") == Path("here")
     folder = parse("--dataset", "digits").folder("cifar_sac")
     assert folder.parent == Path("results/cifar_sac")
@@ -88,6 +91,16 @@ def test_the_optimizer_and_its_settings():
     assert adam.settings()["optimizer"] == "adam"
     assert isinstance(adam.optimizer(), keras.optimizers.Adam)
     assert "momentum" not in adam.settings()
-    assert (adam.steps(16), adam.steps(17)) == (2, 3)
-    with pytest.raises(ExperimentError, match="optimizer is adam: expected SGD"):
+    steps = [adam.steps(SimpleNamespace(x_train=range(samples))) for samples in (16, 17)]
+    assert steps == [2, 3]
+    with pytest.raises(ExperimentError, match="--momentum needs SGD. .* optimizer is adam"):
         parse("--optimizer", "adam", "--momentum", "0.5").recipe(sgd)
+
+
+def test_settings_are_the_options_given_and_else_the_defaults_of_the_data_set():
+    setup = Setup(Recipe(15, 256, 0.01), {"padding": "same", "limit": 7}, verbose=0)
+    settings = setup.settings(parse("--epochs", "3"))
+    assert (settings.padding, settings.limit, settings.verbose) == ("same", 7, 0)
+    assert settings.recipe == Recipe(3, 256, 0.01)
+    settings = setup.settings(parse("--limit", "9", "--verbose", "2"))
+    assert (settings.limit, settings.verbose, settings.seeds) == (9, 2, (42, 43, 44))

@@ -1,12 +1,14 @@
-"""Figures of the pruning comparison: each is drawn where there is something to draw."""
+"""Plots of the pruning comparison: each is drawn if there is something to draw."""
 
 import numpy as np
 import pytest
 
 from harness import pruning_plots, tables
 
+pytestmark = pytest.mark.backend_free
+
 VIEW = tables.View(
-    shares={name: name for name in ("sparsity", "test_accuracy_before", "test_accuracy_pruned")},
+    fractions={name: name for name in ("sparsity", "test_accuracy_before", "test_accuracy_pruned")},
     gap=True,
 )
 
@@ -38,29 +40,24 @@ def runs(outcome):
 
 
 def drawn(runs, folder):
-    table = tables.summary(runs, [], "dense", VIEW)
-    pruning_plots.accuracy_against_sparsity(
-        table, folder / "accuracy.png", baseline="dense", title="digits"
-    )
-    pruning_plots.schedules(runs, ["polynomial-80"], folder / "schedules.png", title="digits")
-    pruning_plots.one_shot(table, folder / "one_shot.png", title="digits")
-    pruning_plots.criteria(runs, table, folder / "criteria.png", baseline="dense", title="digits")
+    results = tables.Results(runs, ["polynomial-80"], view=VIEW, title="digits")
+    for name in ("accuracy_against_sparsity", "schedules", "one_shot", "criteria"):
+        getattr(pruning_plots, name)(results, folder / f"{name}.png")
     return sorted(path.name for path in folder.glob("*.png"))
 
 
-def test_all_figures(tmp_path, runs):
-    expected = ["accuracy.png", "criteria.png", "one_shot.png", "schedules.png"]
+def test_all_plots(tmp_path, runs):
+    expected = ["accuracy_against_sparsity.png", "criteria.png", "one_shot.png", "schedules.png"]
     assert drawn(runs, tmp_path) == expected
 
 
 @pytest.mark.parametrize("seed", [1, None])
-def test_without_pruned_rows_there_is_nothing_to_draw(tmp_path, runs, seed):
+def test_without_pruned_rows_no_plot_is_drawn(tmp_path, runs, seed):
     alone = [run for run in runs if run["row"] == "dense" and seed in (run["seed"], None)]
     assert drawn(alone, tmp_path) == []
 
 
 def test_one_seed_has_no_deviation(tmp_path, runs):
     single = [run for run in runs if run["seed"] == 1]
-    table = tables.summary(single, [], "dense", VIEW)
-    assert np.isnan(table["sparsity_std"]).all()
+    assert np.isnan(tables.Results(single, [], view=VIEW).table["sparsity_std"]).all()
     assert len(drawn(single, tmp_path)) == 4

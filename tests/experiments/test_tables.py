@@ -1,10 +1,12 @@
-"""Figures of the table against figures worked out by hand."""
+"""Values of the table against values computed by hand."""
 
 import math
 
 import pytest
 
 from harness import tables
+
+pytestmark = pytest.mark.backend_free
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def runs(outcome):
 
 
 def test_mean_and_sample_standard_deviation(runs):
-    table = tables.summary(runs, ["dense", "pca-8"], "dense").set_index("row")
+    table = tables.Results(runs, ["dense", "pca-8"]).table.set_index("row")
     assert list(table.index) == ["dense", "pca-8"]
     pca = table.loc["pca-8"]
     assert pca["test_accuracy_mean"] == pytest.approx(53)
@@ -39,8 +41,8 @@ def test_mean_and_sample_standard_deviation(runs):
     assert dense["trainable_saved"] == 0
 
 
-def test_what_is_printed(runs):
-    readable = tables.printable(tables.summary(runs, ["dense", "pca-8"], "dense"))
+def test_the_printed_table(runs):
+    readable = tables.Results(runs, ["dense", "pca-8"]).printable()
     dense, pca = readable.to_dict("records")
     assert pca["test acc. %"] == "53.00 ± 3.00"
     assert dense["test acc. %"] == "52.00"
@@ -51,13 +53,13 @@ def test_what_is_printed(runs):
 
 
 def test_rows_without_the_baseline(runs):
-    table = tables.summary(runs[:3], ["dense", "pca-8"], "dense")
-    assert table["trainable_saved"].isna().all()
-    assert tables.printable(table)["trained vs dense"].tolist() == [""]
+    results = tables.Results(runs[:3], ["dense", "pca-8"])
+    assert results.table["trainable_saved"].isna().all()
+    assert results.printable()["trained vs dense"].tolist() == [""]
 
 
-def test_one_line_a_run_in_the_order_asked_for(runs):
-    frame = tables.frame(runs, ["pca-8", "dense"])
+def test_one_line_per_run_in_the_order_of_the_rows(runs):
+    frame = tables.Results(runs, ["pca-8", "dense"]).by_run()
     assert list(zip(frame["row"], frame["seed"], strict=True)) == [
         ("pca-8", 42),
         ("pca-8", 43),
@@ -70,25 +72,26 @@ def test_counts_are_means_without_a_fraction(runs):
     for run, count in zip(runs, (1000, 1001, 1003, None), strict=True):
         run["facts"] |= {} if count is None else {"bytes": count}
     view = tables.View(counts={"bytes": "file, bytes"})
-    table = tables.summary(runs, ["dense", "pca-8"], "dense", view).set_index("row")
+    results = tables.Results(runs, ["dense", "pca-8"], view=view)
+    table = results.table.set_index("row")
     assert table.loc["pca-8", "bytes_mean"] == pytest.approx(3004 / 3)
     # Deviations -4/3, -1/3, 5/3: sqrt((16 + 1 + 25) / 18).
     assert table.loc["pca-8", "bytes_std"] == pytest.approx(math.sqrt(42 / 18))
-    readable = tables.printable(table.reset_index(), view)
+    readable = results.printable()
     assert readable["file, bytes"].tolist() == ["", "1,001"]
 
 
-def test_shares_and_the_gap_to_the_baseline(runs):
-    for run, share in zip(runs, (0.8, 0.9, None, None), strict=True):
-        run["facts"] |= {} if share is None else {"sparsity": share}
+def test_fractions_and_the_gap_to_the_baseline(runs):
+    for run, fraction in zip(runs, (0.8, 0.9, None, None), strict=True):
+        run["facts"] |= {} if fraction is None else {"sparsity": fraction}
     runs[1]["seed"], runs[3]["seed"] = 42, 44
-    view = tables.View(shares={"sparsity": "zeros %"}, gap=True, hidden=("rank", "MACs"))
-    table = tables.summary(runs, ["dense", "pca-8"], "dense", view)
-    pca = table.set_index("row").loc["pca-8"]
-    # Means of what is there; dense has no other seed than 44, with 52 %.
+    view = tables.View(fractions={"sparsity": "zeros %"}, gap=True, hidden=("rank", "MACs"))
+    results = tables.Results(runs, ["dense", "pca-8"], view=view)
+    pca = results.table.set_index("row").loc["pca-8"]
+    # Means of the present values; dense has only seed 44, with 52 %.
     assert pca["sparsity_mean"] == pytest.approx(85)
     assert pca["gap_mean"] == pytest.approx(4)
-    dense, readable = tables.printable(table, view).to_dict("records")
+    dense, readable = results.printable().to_dict("records")
     assert (dense["zeros %"], dense["vs dense, points"]) == ("", "+0.00")
     assert readable["zeros %"] == "85.00 ± 7.07"
     assert not {"rank", "MACs"} & readable.keys()

@@ -1,10 +1,10 @@
-"""One run: counts, the choice of the epoch, what is evaluated and when."""
+"""Training of one row: counts, the choice of the epoch, and the evaluation."""
 
 import keras
 import numpy as np
 import pytest
 
-from harness import plans, training
+from harness import rows, training
 from harness.splits import Split
 from keras_sac import SACDense
 
@@ -18,7 +18,7 @@ def trial(rng):
         return x, (x[:, :CLASSES].argmax(axis=1)).astype("int32")
 
     split = Split(*part(64), *part(20), *part(30), image_shape=(2, 3, 1), classes=CLASSES)
-    return plans.Trial(7, split, plans.Recipe(3, 16, 0.1))
+    return rows.Trial(7, split, rows.Recipe(3, 16, 0.1))
 
 
 def network(first):
@@ -26,7 +26,7 @@ def network(first):
 
 
 def row(build, name="dense"):
-    return plans.Row(name, name, {"method": name}, build)
+    return rows.Row(name, build)
 
 
 def test_the_epoch_is_chosen_on_validation():
@@ -57,7 +57,7 @@ def test_epochs_less_sparse_than_the_last_are_not_chosen():
     assert (result["best_test_epoch"], result["best_test_accuracy"]) == (3, 0.65)
 
 
-def test_a_plan_measures_and_is_given_the_weights_of_the_chosen_epoch(trial):
+def test_finish_receives_the_weights_of_the_chosen_epoch(trial):
     model = network(keras.layers.Dense(5))
     seen, accuracy = [], [0.6, 0.9, 0.7, 0.8]
 
@@ -69,26 +69,26 @@ def test_a_plan_measures_and_is_given_the_weights_of_the_chosen_epoch(trial):
         return {"weights": weights}
 
     def build(trial):
-        return plans.Plan(
+        return rows.Plan(
             model,
             callbacks=[Snapshots()],
-            recipe=plans.Recipe(4, 16, 1e-3),
+            recipe=rows.Recipe(4, 16, 1e-3),
             # Measured after each epoch, in place of what the evaluation found.
             measures={"val_accuracy": lambda: accuracy[len(seen)], "size": lambda: 53.0},
             finish=finish,
         )
 
-    outcome = training.run(row(build), trial, verbose=0)
+    outcome = training.train_row(row(build), trial, verbose=0)
     assert outcome["history"]["size"] == [53.0] * 4
     assert outcome["result"]["chosen_epoch"] == 2
     for weight, expected in zip(outcome["facts"]["weights"], seen[1], strict=True):
         np.testing.assert_array_equal(weight, expected)
 
 
-def test_an_epoch_that_was_left_out_may_be_chosen_after_all(trial):
+def test_an_excluded_epoch_becomes_valid_if_a_later_one_is_less_sparse(trial):
     model = network(keras.layers.Dense(5))
     seen, kept = [], []
-    # The second epoch is sparser than the first, which is out; the third is as sparse as the first.
+    # The second epoch is sparser than the first, which is excluded; the third is as sparse as it.
     accuracy, sparsity = [0.9, 0.7, 0.8], [0.5, 0.6, 0.5]
 
     class Snapshots(keras.callbacks.Callback):
@@ -102,9 +102,9 @@ def test_an_epoch_that_was_left_out_may_be_chosen_after_all(trial):
 
     def build(trial):
         finish = lambda weights: kept.extend(weights) or {}  # noqa: E731
-        return plans.Plan(model, callbacks=[Snapshots()], measures=measures, finish=finish)
+        return rows.Plan(model, callbacks=[Snapshots()], measures=measures, finish=finish)
 
-    outcome = training.run(row(build), trial, verbose=0)
+    outcome = training.train_row(row(build), trial, verbose=0)
     assert outcome["result"]["chosen_epoch"] == 1
     for weight, expected in zip(kept, seen[0], strict=True):
         np.testing.assert_array_equal(weight, expected)
@@ -112,7 +112,7 @@ def test_an_epoch_that_was_left_out_may_be_chosen_after_all(trial):
 
 def test_another_model_may_be_counted_and_timed(trial):
     def build(trial):
-        plan = plans.Plan(network(keras.layers.Dense(5)))
+        plan = rows.Plan(network(keras.layers.Dense(5)))
 
         def finish(weights):
             plan.measured = network(keras.layers.Dense(7))
@@ -121,7 +121,7 @@ def test_another_model_may_be_counted_and_timed(trial):
         plan.finish = finish
         return plan
 
-    outcome = training.run(row(build), trial, verbose=0)
+    outcome = training.train_row(row(build), trial, verbose=0)
     assert outcome["counts"]["stored"] == 6 * 7 + 7 + 7 * 3 + 3
     assert outcome["counts"]["macs"] == 6 * 7 + 7 * 3
 
@@ -131,9 +131,9 @@ def test_a_run_reports_the_model_that_it_trained(trial):
 
     def build(trial):
         models.append(network(keras.layers.Dense(5, activation="relu")))
-        return plans.Plan(models[-1], facts={"rank": 4})
+        return rows.Plan(models[-1], facts={"rank": 4})
 
-    outcome = training.run(row(build), trial, verbose=0)
+    outcome = training.train_row(row(build), trial, verbose=0)
     history, split = outcome["history"], trial.split
     assert {len(values) for values in history.values()} == {3}
     labels = keras.ops.convert_to_numpy(models[0](split.x_test)).argmax(axis=1)
@@ -144,11 +144,11 @@ def test_a_run_reports_the_model_that_it_trained(trial):
     assert outcome["environment"]["backend"] == keras.config.backend()
 
 
-def test_a_seed_repeats_itself(trial):
+def test_the_same_seed_gives_the_same_run(trial):
     def build(trial):
-        return plans.Plan(network(keras.layers.Dense(5, activation="relu")))
+        return rows.Plan(network(keras.layers.Dense(5, activation="relu")))
 
-    first, again = (training.run(row(build), trial, verbose=0)["history"] for _ in range(2))
+    first, again = (training.train_row(row(build), trial, verbose=0)["history"] for _ in range(2))
     np.testing.assert_allclose(first["loss"], again["loss"], rtol=1e-6)
 
 
@@ -158,9 +158,9 @@ def test_training_on_other_inputs_evaluates_the_whole_model(trial):
     def build(trial):
         model = keras.Sequential([keras.Input((6,)), front, back])
         head = keras.Sequential([keras.Input((6,)), back])
-        return plans.Plan(model, trained=head, x_train=trial.split.x_train)
+        return rows.Plan(model, trained=head, x_train=trial.split.x_train)
 
-    outcome = training.run(row(build), trial, verbose=0)
+    outcome = training.train_row(row(build), trial, verbose=0)
     labels = keras.ops.convert_to_numpy(back(trial.split.x_test)).argmax(axis=1)
     assert outcome["history"]["test_accuracy"][-1] == np.mean(labels == trial.split.y_test)
 
@@ -175,13 +175,13 @@ def test_counts(trial, rng, rank, trained, stored, macs):
 
     def build(trial):
         first = SACDense(5, basis[:, :rank]) if rank else keras.layers.Dense(5)
-        return plans.Plan(network(first))
+        return rows.Plan(network(first))
 
-    outcome = training.run(row(build), trial, verbose=0)
+    outcome = training.train_row(row(build), trial, verbose=0)
     assert outcome["counts"] == {"trainable": trained, "stored": stored, "macs": macs}
 
 
-def test_what_is_shared_is_made_once(trial):
+def test_shared_values_are_computed_once(trial):
     made = []
     assert trial.shared("key", lambda: made.append(1) or "value") == "value"
     assert trial.shared("key", lambda: made.append(1) or "other") == "value"
@@ -190,3 +190,13 @@ def test_what_is_shared_is_made_once(trial):
     first, again = (trial.timed("other", lambda: made.append(3)) for _ in range(2))
     assert first == again
     assert made == [1, 2]
+
+
+def test_a_row_records_what_it_passes_to_its_function():
+    recipe = rows.Recipe(2, 8, 0.1)
+    row = rows.Row(
+        "pca-8", lambda *args, **given: (args, given), method="pca", rank=8, tuning=recipe
+    )
+    assert row.plan("trial") == (("trial",), {"rank": 8, "tuning": recipe})
+    assert row.settings == {"method": "pca", "rank": 8, "tuning": recipe.settings()}
+    assert rows.Row("dense", print).method == "dense"

@@ -1,4 +1,4 @@
-"""Gradients on whichever backend the tests run."""
+"""Gradients on the backend of the tests."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""The heads in float64 NumPy, by sorting: another way than the one that is tested."""
+"""Reference implementations in float64 NumPy, by sorting."""
 
 import numpy as np
 

@@ -1,15 +1,12 @@
-"""The functions as activations: by object, by name, saved, and beside Keras' own."""
-
-import warnings
+"""`sparsemax` and `entmax15` as activations: by object, by name, saved, and next to Keras' own."""
 
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from keras_sac import entmax15, sparsemax
-from keras_sac.heads import _keras_sparsemax as _activations
 from keras_sac.heads import keras_sparsemax_is_wrong
+from tests.children import python
 from tests.heads import reference
 
 FUNCTIONS = {"sparsemax": sparsemax, "entmax15": entmax15}
@@ -43,43 +40,47 @@ def test_saved_and_loaded_it_is_ours(name, by_name, rows, tmp_path):
     assert again.activation is FUNCTIONS[name]
 
 
-def test_the_plain_name_is_ours_too_and_says_that_keras_is_wrong(rows, monkeypatch, tmp_path):
-    _activations._warn_once.cache_clear()
-    _activations.keras_sparsemax_is_wrong.cache_clear()
-    monkeypatch.setattr(_activations, "keras_sparsemax_is_wrong", lambda: True)
-    layer = keras.layers.Dense(6, activation="sparsemax")
-    layer.build((None, 4))
-    with pytest.warns(UserWarning, match=r"of Keras .* is wrong: it gives \[0, 0, 0.25\]"):
-        p = ops.convert_to_numpy(layer(rows))
-    kernel, bias = layer.get_weights()
-    np.testing.assert_allclose(p, reference.sparsemax(rows @ kernel + bias), atol=1e-6)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        keras.activations.get("sparsemax")(ops.convert_to_tensor(rows))  # once is enough
-    again = keras.layers.Dense.from_config(layer.get_config())
-    assert again.activation is sparsemax
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_clone_is_ours(name, by_name, rows):
+    activation = f"keras_sac>{name}" if by_name else FUNCTIONS[name]
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6, activation=activation)])
+    clone = keras.models.clone_model(model)
+    assert clone.layers[-1].activation is FUNCTIONS[name]
 
 
-def test_the_plain_name_in_a_model_that_is_traced_first(rows):
-    _activations._warn_once.cache_clear()
-    keras_sparsemax_is_wrong.cache_clear()
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6, activation="sparsemax")])
-    model.compile("sgd", "mse")
-    with warnings.catch_warnings(record=True):
-        warnings.simplefilter("always")
-        p = model.predict(rows, verbose=0)
-        model.fit(rows, p, verbose=0)
-    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
-    keras_sparsemax_is_wrong.cache_clear()
-    assert keras_sparsemax_is_wrong() in (True, False)
+LOAD = """
+import keras, numpy as np
+import keras_sac
+model = keras.models.load_model({path!r})
+assert model.layers[-1].activation is keras_sac.{name}
+np.save({outputs!r}, model.predict(np.load({inputs!r}), verbose=0))
+"""
 
 
-def test_where_keras_is_right_there_is_no_warning(rows, monkeypatch):
-    _activations._warn_once.cache_clear()
-    monkeypatch.setattr(_activations, "keras_sparsemax_is_wrong", lambda: False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        keras.activations.get("sparsemax")(ops.convert_to_tensor(rows))
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_fresh_process_loads_it(name, by_name, rows, tmp_path):
+    activation = f"keras_sac>{name}" if by_name else FUNCTIONS[name]
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6, activation=activation)])
+    paths = {key: str(tmp_path / key) for key in ("path", "inputs", "outputs")}
+    paths = {**paths, "path": f"{paths['path']}.keras"}
+    model.save(paths["path"])
+    paths |= {key: f"{paths[key]}.npy" for key in ("inputs", "outputs")}
+    np.save(paths["inputs"], rows)
+    python("-c", LOAD.format(name=name, **paths))
+    np.testing.assert_allclose(np.load(paths["outputs"]), model.predict(rows, verbose=0), atol=1e-6)
+
+
+def test_the_names_of_keras_keep_their_meaning():
+    """Importing a package must not change what a model computes."""
+    assert keras.activations.get("sparsemax") is keras.activations.sparsemax
+    assert keras.layers.Dense(3, activation="sparsemax").activation is keras.activations.sparsemax
+    assert keras.activations.serialize(keras.activations.sparsemax) == "sparsemax"
+
+
+def test_keras_finds_the_names_that_are_added():
+    """Fails if a Keras release looks elsewhere for names; see `register_activation`."""
+    for name, function in FUNCTIONS.items():
+        assert keras.activations.get(f"keras_sac>{name}") is function
 
 
 def test_the_installed_keras_is_looked_at(monkeypatch):

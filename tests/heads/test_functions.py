@@ -204,15 +204,15 @@ def test_second_derivative_of_entmax15(rng):
 @pytest.mark.parametrize(
     ("x", "axis", "message"),
     [
-        (np.array([[1, 2, 3]]), -1, "needs floating-point logits. Received: dtype=int"),
-        (np.array([True, False]), -1, "needs floating-point logits. Received: dtype=bool"),
-        (np.zeros((2, 3), "float32"), 2, r"must be in \[-2, 2\) for logits of 2 axes"),
+        (np.array([[1, 2, 3]]), -1, "expects floating-point logits. Received: dtype=int"),
+        (np.array([True, False]), -1, "expects floating-point logits. Received: dtype=bool"),
+        (np.zeros((2, 3), "float32"), 2, r"must be in \[-2, 2\) for logits with 2 axes"),
         (np.zeros((2, 3), "float32"), -3, r"Received: axis=-3"),
         (np.zeros((2, 3), "float32"), 0.5, "must be an integer. Received: axis=0.5"),
         (np.zeros((2, 3), "float32"), None, "must be an integer. Received: axis=None"),
         (np.zeros((2, 3), "float32"), True, "must be an integer. Received: axis=True"),
-        (np.zeros((2, 0), "float32"), -1, "needs at least one class"),
-        (np.float32(1.0), -1, "needs logits of at least one axis. Received a scalar"),
+        (np.zeros((2, 0), "float32"), -1, "expects at least one class"),
+        (np.float32(1.0), -1, "expects logits with at least one axis. Received: a scalar"),
     ],
 )
 def test_bad_input(name, x, axis, message):
@@ -224,9 +224,9 @@ def test_bad_input(name, x, axis, message):
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_a_symbolic_result_has_the_dtype_of_the_logits(name, dtype):
     assert FUNCTIONS[name](keras.Input((20,), dtype=dtype)).dtype == dtype
-    with pytest.raises(ValueError, match="needs floating-point logits"):
+    with pytest.raises(ValueError, match="expects floating-point logits"):
         FUNCTIONS[name](keras.Input((20,), dtype="int32"))
-    with pytest.raises(ValueError, match="needs at least one class"):
+    with pytest.raises(ValueError, match="expects at least one class"):
         FUNCTIONS[name](keras.Input((0,)))
 
 

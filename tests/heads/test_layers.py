@@ -1,11 +1,11 @@
-"""The layers `Sparsemax` and `Entmax15`, and the refusal of cross-entropy on them."""
+"""The layers `Sparsemax` and `Entmax15`."""
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_sac import Entmax15, Sparsemax, SparsemaxLoss, entmax15, sparsemax
+from keras_sac import Entmax15, Sparsemax
 from tests.heads import reference
 
 LAYERS = {"sparsemax": Sparsemax, "entmax15": Entmax15}
@@ -92,103 +92,13 @@ def test_as_attention(rng):
     assert np.any(numpy(model.layers[1].kernel) != before)
 
 
-def functional(head):
-    inputs = keras.Input((4,))
-    return keras.Model(inputs, head(inputs))
-
-
-def of_layer(kind):
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), kind()])
-
-
-def of_activation(kind):
-    function = {Sparsemax: sparsemax, Entmax15: entmax15}[kind]
-    return functional(keras.layers.Dense(3, activation=function))
-
-
-def nested(kind):
-    return keras.Sequential([keras.Input((4,)), of_layer(kind)])
-
-
-@pytest.mark.parametrize("make", [of_layer, of_activation, nested])
-@pytest.mark.parametrize(
-    "loss",
-    [
-        "sparse_categorical_crossentropy",
-        keras.losses.sparse_categorical_crossentropy,
-        keras.losses.SparseCategoricalCrossentropy(),
-        ["sparse_categorical_crossentropy"],
-    ],
-)
-def test_cross_entropy_is_refused(name, make, loss):
-    model = make(LAYERS[name])
-    before = model.get_weights()
-    model.compile("sgd", loss)
-    x, y = np.ones((4, 4), "float32"), np.zeros(4, "int32")
-    with pytest.raises(ValueError, match=f"keras_sac.{LAYERS[name].__name__}Loss"):
-        model.fit(x, y, verbose=0)
-    for old, new in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-    assert model.predict(x, verbose=0).shape == (4, 3)
-
-
-def test_cross_entropy_is_refused_for_the_output_that_has_the_head():
-    inputs = keras.Input((4,))
-    sparse = Sparsemax(name="sparse")(keras.layers.Dense(3)(inputs))
-    dense = keras.layers.Dense(3, activation="softmax", name="dense")(inputs)
-    model = keras.Model(inputs, {"sparse": sparse, "dense": dense})
-    x, y = np.ones((4, 4), "float32"), np.zeros(4, "int32")
-    one_hot = np.eye(3, dtype="float32")[y]
-    model.compile("sgd", {"sparse": "sparse_categorical_crossentropy", "dense": "mse"})
-    with pytest.raises(ValueError, match="its head 'sparse'"):
-        model.fit(x, {"sparse": y, "dense": one_hot}, verbose=0)
-    model.compile("sgd", {"sparse": "mse", "dense": "sparse_categorical_crossentropy"})
-    model.fit(x, {"sparse": one_hot, "dense": y}, verbose=0)
-
-
-def test_outputs_by_keys_and_by_position():
-    inputs = keras.Input((4,))
-    z = keras.layers.Dense(3)(inputs)
-    x, y = np.ones((4, 4), "float32"), np.eye(3, dtype="float32")[[0, 1, 2, 0]]
-    keyed = keras.Model(inputs, {"probs": Sparsemax(name="head")(z), "other": z})
-    keyed.compile("sgd", {"probs": "categorical_crossentropy", "other": "mse"})
-    with pytest.raises(ValueError, match="its head 'head'"):
-        keyed.fit(x, {"probs": y, "other": y}, verbose=0)
-    listed = keras.Model(inputs, [ops.softmax(z), Sparsemax(name="head")(z)])
-    listed.compile("sgd", ["categorical_crossentropy", "mse"])
-    listed.fit(x, [y, y], verbose=0)
-    listed.compile("sgd", ["mse", "categorical_crossentropy"])
-    with pytest.raises(ValueError, match="its head 'head'"):
-        listed.fit(x, [y, y], verbose=0)
-
-
-def test_cross_entropy_is_refused_in_evaluate(name):
-    model = of_layer(LAYERS[name])
-    model.compile("sgd", "sparse_categorical_crossentropy")
-    with pytest.raises(ValueError, match="where cross-entropy is infinite"):
-        model.evaluate(np.ones((4, 4), "float32"), np.zeros(4, "int32"), verbose=0)
-
-
-def test_other_losses_and_logits_are_not():
-    x, y = np.ones((4, 4), "float32"), np.eye(3, dtype="float32")[[0, 1, 2, 0]]
-    model = of_layer(Sparsemax)
-    model.compile("sgd", "mse")
-    model.fit(x, y, verbose=0)
-    logits = functional(keras.layers.Dense(3))
-    logits.compile("sgd", SparsemaxLoss())
-    logits.fit(x, y, verbose=0)
-    softmax = functional(keras.layers.Dense(3, activation="softmax"))
-    softmax.compile("sgd", "categorical_crossentropy")
-    softmax.fit(x, y, verbose=0)
-
-
 @pytest.mark.parametrize(
     ("axis", "x", "message"),
     [
         (1.5, np.zeros((2, 3), "float32"), "must be an integer. Received: axis=1.5"),
         (2, np.zeros((2, 3), "float32"), r"must be in \[-2, 2\)"),
-        (-1, np.zeros((2, 3), "int32"), "needs floating-point logits"),
-        (-1, np.zeros((2, 0), "float32"), "needs at least one class"),
+        (-1, np.zeros((2, 3), "int32"), "expects floating-point logits"),
+        (-1, np.zeros((2, 0), "float32"), "expects at least one class"),
     ],
 )
 def test_bad_input(name, axis, x, message):

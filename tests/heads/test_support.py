@@ -1,4 +1,4 @@
-"""The support without a loop, as files of torch have it, against the search."""
+"""The support by sorting, for exported torch graphs, equals that of the search."""
 
 import numpy as np
 import pytest

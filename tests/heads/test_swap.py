@@ -1,4 +1,4 @@
-"""`swap_head`: the same weights under another head, and the model that was given as it was."""
+"""`swap_head`: the same weights with another head, and the given model unchanged."""
 
 import keras
 import numpy as np
@@ -155,13 +155,34 @@ def test_several_outputs(rng):
     b = layers.Dense(2, activation="softmax", name="b")(inputs)
     model = keras.Model(inputs, [a, b])
     x = rng.normal(size=(5, 4)).astype("float32")
-    with pytest.raises(ValueError, match="has 2 outputs that are made by layers: 'a', 'b'"):
+    with pytest.raises(ValueError, match=r"exactly one output layer.*targets=None.* 2: 'a', 'b'"):
         swap_head(model)
-    with pytest.raises(ValueError, match="must be the name of a last layer: 'a', 'b'"):
-        swap_head(model, layer="c")
-    old, new = model.predict(x, verbose=0), swap_head(model, layer="b").predict(x, verbose=0)
-    np.testing.assert_array_equal(new[0], old[0])
-    assert np.any(new[1] != old[1])
+    with pytest.raises(ValueError, match=r"targets='\[ab\]', which selects 2: 'a', 'b'"):
+        swap_head(model, targets="[ab]")
+    with pytest.raises(ValueError, match="nothing that can be swapped.*Available: a; b"):
+        swap_head(model, targets="c")
+    old = model.predict(x, verbose=0)
+    layer = model.get_layer("b")
+    for targets in ("b", layer, layer.kernel, lambda variable: variable is layer.bias):
+        new = swap_head(model, targets=targets).predict(x, verbose=0)
+        np.testing.assert_array_equal(new[0], old[0])
+        assert np.any(new[1] != old[1])
+
+
+def test_a_layer_that_makes_two_outputs_is_one_head():
+    a, b = keras.Input((4,)), keras.Input((4,))
+    shared = layers.Dense(3, activation="softmax")
+    new = swap_head(keras.Model([a, b], [shared(a), shared(b)]))
+    assert new.layers[-1].activation is sparsemax
+    with pytest.raises(ValueError, match=r"selects 0: none\."):
+        swap_head(keras.Model(a, ops.softmax(a)))
+
+
+def test_hidden_layers_keep_the_activation_of_keras():
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(3, activation="sparsemax"), layers.Dense(3)]
+    )
+    assert swap_head(model).layers[0].activation is keras.activations.sparsemax
 
 
 class Own(keras.Model):
@@ -179,22 +200,22 @@ class Own(keras.Model):
         (
             lambda: keras.Sequential([keras.Input((4,)), layers.Dense(1, activation="sigmoid")]),
             "sparsemax",
-            "is no head over classes: .* Received: activation='sigmoid', one unit. Give a binary",
+            "must be a head over at least two classes: .* activation='sigmoid' and one unit",
         ),
         (
             lambda: keras.Sequential([keras.Input((4,)), layers.Dense(1)]),
             "sparsemax",
-            "Received: activation='linear', one unit",
+            "Received: activation='linear' and one unit",
         ),
         (
             lambda: keras.Sequential([keras.Input((4, 2)), layers.Softmax(axis=[1, 2])]),
             "sparsemax",
-            r"goes over several axes, a sparse one goes over one. Received: axis=\[1, 2\]",
+            r"must have one axis of classes to be swapped. Received: axis=\[1, 2\]",
         ),
         (
             lambda: keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Flatten()]),
             "sparsemax",
-            "is no head over classes: .* Received: activation=None",
+            "must be a head over at least two classes: .* Received: activation=None",
         ),
     ],
 )

@@ -62,7 +62,7 @@ np.savez(path + "/child.npz", *model.get_weights(), l1=len(model.losses))
 @pytest.mark.parametrize("other", OTHER_BACKENDS)
 def test_training_goes_on_on_another_backend(tmp_path, other):
     built = model()
-    add_kernel_l1(built, 0.05, "second")
+    add_kernel_l1(built, 0.05, targets="second")
     inner = ProximalL1(SGD(0.1), 0.1, targets=built.layers[0], group="filters")
     optimizer = PruningOptimizer(inner, ConstantSparsity(0.5, begin_step=5, end_step=5))
     fitted(optimizer, built=built, steps=20)

@@ -5,6 +5,8 @@ import pytest
 
 from keras_sac._io import read_npz, write_npz
 
+pytestmark = pytest.mark.backend_free
+
 
 def test_an_old_file_is_replaced(tmp_path):
     path = tmp_path / "arrays"

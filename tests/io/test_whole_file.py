@@ -9,6 +9,8 @@ import pytest
 
 from keras_sac._io._whole_file import check_free, written
 
+pytestmark = pytest.mark.backend_free
+
 
 def test_the_path_is_checked(tmp_path):
     (tmp_path / "there.onnx").write_text("old")

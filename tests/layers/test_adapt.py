@@ -1,4 +1,4 @@
-"""`adapt`: from a layer's inputs to its basis, its mean and its learner's scale."""
+"""`adapt`: the basis, the mean and the scale of the learner are computed from the inputs."""
 
 import re
 

@@ -146,9 +146,19 @@ def test_only_the_given_layers(problem):
     second = SACDense(3, "random", rank=2)
     model = keras.Model(inputs, second(first(inputs)))
     model.compile("sgd", "mse")
-    fit(model, x, y, 1, [BasisFinetuning(start_epoch=0, layers=[second])])
+    fit(model, x, y, 1, [BasisFinetuning(start_epoch=0, targets=[second])])
     assert second.basis.trainable
     assert not first.basis.trainable
+
+
+def test_targets_are_names_and_regular_expressions_too(problem):
+    x, y = problem
+    names = ("first", "second", "third")
+    layers = [SACDense(3, "random", rank=2, name=name) for name in names]
+    model = keras.Sequential([keras.Input((10,)), *layers])
+    model.compile("sgd", "mse")
+    fit(model, x, y, 1, [BasisFinetuning(start_epoch=0, targets=["first", "th.rd"])])
+    assert [layer.basis.trainable for layer in layers] == [True, False, True]
 
 
 @pytest.mark.parametrize("start", [-1, 1.5, True])
@@ -190,12 +200,12 @@ def test_a_failure_leaves_the_basis_frozen(problem):
     assert layer.basis_constraint is None
 
 
-def test_layers_of_another_model(problem):
+def test_targets_outside_of_the_model(problem):
     x, y = problem
     other = make(x).get_layer("sac")
-    for layers in ([other], [make(x).get_layer("out")]):
-        with pytest.raises(ValueError, match="SAC layers of the trained model"):
-            fit(make(x), x, y, 1, [BasisFinetuning(0, layers=layers)])
+    for targets in ([other], [make(x).get_layer("out")], "nothing"):
+        with pytest.raises(ValueError, match="nothing that can be fine-tuned.*Available: sac"):
+            fit(make(x), x, y, 1, [BasisFinetuning(0, targets=targets)])
     assert not other.basis_trainable
 
 

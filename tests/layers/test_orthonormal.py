@@ -1,4 +1,4 @@
-"""The constraint that keeps a trained basis orthonormal."""
+"""`Orthonormal`, the constraint that keeps a trained basis orthonormal."""
 
 import keras
 import numpy as np
@@ -40,7 +40,7 @@ def test_half_precision_is_computed_in_float32(rng):
 
 
 def test_more_columns_than_rows():
-    with pytest.raises(ValueError, match=r"received shape \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"Received: shape \(3, 4\)"):
         Orthonormal()(keras.ops.ones((3, 4)))
 
 

@@ -1,4 +1,4 @@
-"""`precompute_projection`: exact, shared variables, refusals."""
+"""`precompute_projection`: exact results, shared variables, models that are refused."""
 
 import keras
 import numpy as np
@@ -155,7 +155,7 @@ def test_a_path_around_the_layer_is_refused(rng):
     inputs = keras.Input((6,))
     hidden = SACDense(6, "random", rank=3)(inputs)
     model = keras.Model(inputs, keras.layers.Add()([hidden, inputs]))
-    with pytest.raises(ValueError, match="another path leads around it"):
+    with pytest.raises(ValueError, match="another path leads around 'sac_dense"):
         precompute_projection(model, rng.normal(size=(8, 6)).astype("float32"), verbose=0)
 
 
@@ -216,7 +216,7 @@ def test_a_layer_that_is_called_twice_is_refused(rng):
 
 
 class NoisyModel(keras.Model):
-    """Trained by itself, and in no way a graph of layers."""
+    """A subclassed model with a trained weight, not a graph of layers."""
 
     def build(self, shape):
         self.scale = self.add_weight(shape=(), initializer="ones")
@@ -243,7 +243,7 @@ class HiddenNormalization(keras.layers.Layer):
     ("front", "reason"),
     [(NoisyModel, "has trained weights"), (HiddenNormalization, "updates its statistics")],
 )
-def test_what_is_inside_counts(rng, front, reason):
+def test_layers_inside_other_layers_are_checked(rng, front, reason):
     inputs = keras.Input((6,))
     model = keras.Model(inputs, SACDense(3, "random", rank=2)(front()(inputs)))
     with pytest.raises(ValueError, match=reason):
@@ -256,7 +256,7 @@ def test_the_head_is_not_saved_by_itself(images, tmp_path):
         head.save(tmp_path / "head.keras")
 
 
-def test_models_that_are_no_graph_of_layers(rng):
+def test_models_that_are_refused(rng):
     class Subclassed(keras.Model):
         def __init__(self):
             super().__init__()
@@ -276,11 +276,32 @@ def test_models_that_are_no_graph_of_layers(rng):
     with pytest.raises(ValueError, match="no SAC layer"):
         precompute_projection(plain, x)
     inner = keras.Sequential([keras.Input((6,)), SACDense(2, "random", rank=2, name="deep")])
-    with pytest.raises(ValueError, match="nested models.*deep"):
+    with pytest.raises(ValueError, match="deep.*nested models"):
         precompute_projection(keras.Sequential([keras.Input((6,)), inner]), x)
     two = keras.Model([a := keras.Input((6,)), b := keras.Input((6,))], keras.layers.Add()([a, b]))
-    with pytest.raises(ValueError, match="2 inputs"):
+    with pytest.raises(ValueError, match="one input.*with 2 inputs"):
         precompute_projection(two, [x, x])
+
+
+def test_targets_select_one_sac_layer(rng):
+    x = rng.normal(size=(12, 6)).astype("float32")
+    first = SACDense(5, "random", rank=3, name="first", trainable=False)
+    second = SACDense(4, "random", rank=2, name="second")
+    model = keras.Sequential([keras.Input((6,)), first, second])
+    expected = model.predict(x, verbose=0)
+    for targets in (second, "second", ["sec.nd"]):
+        head, z = precompute_projection(model, x, targets=targets, verbose=0)
+        assert z.shape == (12, 2)
+        np.testing.assert_allclose(head.predict(z, verbose=0), expected, atol=1e-5)
+    assert precompute_projection(model, x, verbose=0)[1].shape == (12, 3)
+    with pytest.raises(ValueError, match="must select one SAC layer.*'first', 'second'"):
+        precompute_projection(model, x, targets="first|second")
+    with pytest.raises(ValueError, match="match nothing that can be projected.*'third'"):
+        precompute_projection(model, x, targets="third")
+    with pytest.raises(ValueError, match="match nothing"):
+        precompute_projection(model, x, targets=SACDense(2, "random", rank=2))
+    with pytest.raises(ValueError, match="`verbose` must be one of"):
+        precompute_projection(model, x, verbose=3)
 
 
 def test_a_layer_without_a_basis_yet(images):

@@ -1,4 +1,4 @@
-"""The convolutions beyond what all SAC layers share: patches, data formats, errors."""
+"""Tests of the SAC convolutions only: patches, data formats, errors."""
 
 import keras
 import numpy as np
@@ -71,7 +71,7 @@ def test_adapt_holds_few_patches_at_once(rng, monkeypatch):
     whole.adapt(x)
     monkeypatch.setattr("keras_sac.layers._conv_layer._PATCH_ENTRIES", 3000)
     layer = SACConv2D(4, 3, "pca", rank=5)
-    assert layer._samples_at_once(x) == 2
+    assert layer.samples_at_once(x) == 2
     layer.adapt(x)
     np.testing.assert_allclose(numpy(layer.basis), numpy(whole.basis), atol=1e-5)
 
@@ -112,9 +112,9 @@ def test_dct_filters_are_made_for_the_patch():
         (lambda: SACConv2D(4, (3, 3, 3), "random", rank=2), "kernel_size"),
         (lambda: SACConv2D(4, 3, "random", rank=2, padding="causal"), "padding"),
         (lambda: SACConv2D(4, 3, "random", rank=2, strides=2, dilation_rate=2), "strides"),
-        (lambda: SACConv1D(4, 3, "pca"), "needs a rank"),
-        (lambda: SACConv2D(4, 3, "random", rank=28).build((None, 8, 8, 3)), "rank 28.*width 27"),
-        (lambda: SACConv2D(4, 3, np.eye(9)[:, :2]).build((None, 8, 8, 3)), "width 9.*width 27"),
+        (lambda: SACConv1D(4, 3, "pca"), "`rank` must be"),
+        (lambda: SACConv2D(4, 3, "random", rank=28).build((None, 8, 8, 3)), "1 and 27.*rank=28"),
+        (lambda: SACConv2D(4, 3, np.eye(9)[:, :2]).build((None, 8, 8, 3)), "width 27.*width 9"),
         (lambda: SACConv3D(4, 3, "pca", rank=2).adapt(np.zeros((4, 8, 8, 1))), "5 axes"),
         (
             lambda: SACConv2D(4, 3, "pca", rank=2).adapt(np.zeros((4, 2, 8, 1))),

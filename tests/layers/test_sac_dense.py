@@ -1,4 +1,4 @@
-"""`SACDense` beyond what all SAC layers share: arguments, kinds of basis, errors."""
+"""Tests of `SACDense` only: arguments, kinds of basis, errors."""
 
 import keras
 import numpy as np
@@ -93,17 +93,18 @@ def test_masks_pass_through():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"units": 0}, "`units` must be a positive integer; received 0"),
-        ({"units": 2.5}, "`units` must be a positive integer"),
+        ({"units": 0}, "`units` must be an integer >= 1. Received: units=0"),
+        ({"units": 2.5}, "`units` must be an integer >= 1"),
         ({"basis": "pcs", "rank": 2}, "one of 'random', 'dct', 'pca'"),
-        ({"basis": "pca"}, "needs a rank"),
-        ({"basis": "pca", "rank": 0}, "at least 1; received 0"),
-        ({"basis": "pca", "rank": 2.0}, "must be an integer; received 2.0"),
+        ({"basis": "pca"}, "`rank` must be .* Received: rank=None"),
+        ({"basis": "pca", "rank": 0}, "`rank` must be an integer >= 1. Received: rank=0"),
+        ({"basis": "pca", "rank": 2.5}, "must be an integer >= 1. Received: rank=2.5"),
         ({"basis": np.ones((3, 4))}, "transpose"),
         ({"basis": np.full((3, 2), np.nan)}, "finite"),
         ({"basis": np.ones(3)}, "shape"),
         ({"basis": np.eye(4)[:, :2], "rank": 3}, "between 1 and 2"),
         ({"basis": np.eye(4)[:, :2], "center": True}, "mean of the data"),
+        ({"seed": -1}, "`seed` must be an integer >= 0. Received: seed=-1"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -113,13 +114,13 @@ def test_bad_arguments(arguments, message):
 
 
 def test_rank_above_the_input_width():
-    with pytest.raises(ValueError, match="received rank 9 for inputs of width 8"):
+    with pytest.raises(ValueError, match="between 1 and 8.*Received: rank=9"):
         SACDense(3, "random", rank=9).build((None, 8))
 
 
 def test_basis_of_another_width(rng):
     layer = SACDense(3, bases.pca(data(rng), rank=2))
-    with pytest.raises(ValueError, match="for inputs of width 12.*received inputs of width 8"):
+    with pytest.raises(ValueError, match="must fit inputs of width 8.*inputs of width 12"):
         layer(np.zeros((2, 8), "float32"))
 
 
@@ -156,7 +157,7 @@ def test_project_and_combine_before_there_is_anything():
 
 
 def test_an_unknown_width():
-    with pytest.raises(ValueError, match="needs to know the width"):
+    with pytest.raises(ValueError, match="needs inputs of known width"):
         SACDense(3, "random", rank=2)(keras.Input((None,)))
 
 

@@ -1,4 +1,4 @@
-"""`SACEinsumDense` beyond what all SAC layers share: equations, biases, attention."""
+"""Tests of `SACEinsumDense` only: equations, biases, attention."""
 
 import keras
 import numpy as np
@@ -22,13 +22,13 @@ def test_an_equation_is_read_by_its_roles():
 @pytest.mark.parametrize(
     ("equation", "message"),
     [
-        ("ab,bc", "expected"),
+        ("ab,bc", "must have the form"),
         ("...ab,bc->ac", "same side"),
         ("aab,bc->ac", "repeats"),
         ("abc,bcd->abd", "no single basis"),
-        ("ab,cd->acd", "every label"),
+        ("ab,cd->acd", "Each label of the kernel"),
         ("ab,b->a", "at least one"),
-        ("abz,bc->ac", "every other label"),
+        ("abz,bc->ac", "each other label"),
     ],
 )
 def test_bad_equations(equation, message):
@@ -132,7 +132,7 @@ def test_an_input_that_does_not_fit_the_equation():
     layer = SACEinsumDense("abc,cd->abd", (5, 4), "random", rank=2)
     with pytest.raises(ValueError, match="3 axes"):
         layer.build((None, 8))
-    with pytest.raises(ValueError, match="size 5 in `output_shape` and 7"):
+    with pytest.raises(ValueError, match="size 5, as in `output_shape`.*size 7"):
         layer.build((None, 7, 8))
 
 

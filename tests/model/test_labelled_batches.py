@@ -9,6 +9,8 @@ import scipy.sparse
 from keras_sac._model._labelled_batches import labelled_batches
 from keras_sac.bases import Moments, pca
 
+pytestmark = pytest.mark.backend_free
+
 
 class Sequence(keras.utils.PyDataset):
     """Batches of a fixed size from arrays; endless without a length."""
@@ -142,7 +144,10 @@ def test_sparse_arrays(rng, shape):
 
 
 def test_nested_lists_of_numbers_are_an_array():
-    assert [x.tolist() for x, _ in labelled_batches([[1, 2], [3, 4]], batch_size=1)] == [[[1, 2]], [[3, 4]]]
+    assert [x.tolist() for x, _ in labelled_batches([[1, 2], [3, 4]], batch_size=1)] == [
+        [[1, 2]],
+        [[3, 4]],
+    ]
 
 
 def test_arrays_are_cut_and_iterables_are_not(x):
@@ -192,7 +197,7 @@ def test_a_memmap_is_never_read_whole(tmp_path, rng):
 def test_a_generator_is_consumed_once(x):
     generator = (x for _ in range(2))
     assert sum(len(b) for b, _ in labelled_batches(generator)) == 22
-    with pytest.raises(ValueError, match="empty.*only once"):
+    with pytest.raises(ValueError, match="empty.*read once"):
         list(labelled_batches(generator))
 
 
@@ -206,17 +211,17 @@ def test_refuses_no_samples(data):
     ("data", "message"),
     [
         (np.zeros(3), r"at least two axes.*\(3,\)"),
-        (3.0, "received float"),
-        ("images.npy", "received str"),
-        ({"x": np.zeros((2, 2))}, "received dict"),
-        (None, "received NoneType"),
-        (lambda: iter([]), "received function.*Call it"),
-        ([{"x": np.zeros((2, 2))}], "received a dict"),
-        ([("a", "b")], "received a str"),
-        ([(np.zeros((2, 2)), {"y": 1})], "received a dict"),
-        ([(np.zeros((2, 2)),) * 4], "received 4 entries"),
+        (3.0, "Received: float"),
+        ("images.npy", "Received: str"),
+        ({"x": np.zeros((2, 2))}, "Received: dict"),
+        (None, "Received: NoneType"),
+        (lambda: iter([]), "Received: function.*Call it"),
+        ([{"x": np.zeros((2, 2))}], "Received: dict"),
+        ([("a", "b")], "Received: str"),
+        ([(np.zeros((2, 2)), {"y": 1})], "Received: dict"),
+        ([(np.zeros((2, 2)),) * 4], "Received: a tuple of 4 entries"),
         ([np.array(1.0)], "single value"),
-        ([(np.zeros((2, 2)), np.zeros(3))], r"samples 0 to 1 have labels of shape \(3,\)"),
+        ([(np.zeros((2, 2)), np.zeros(3))], r"samples 0 to 1 with labels of shape \(3,\)"),
     ],
 )
 def test_refuses_what_it_cannot_read(data, message):
@@ -243,7 +248,7 @@ def test_refuses_labels_of_another_length(x, y):
 def test_refuses_labels_given_twice(x, y):
     with pytest.raises(ValueError, match="twice"):
         labelled_batches((x, y), y)
-    with pytest.raises(ValueError, match="labels of their own"):
+    with pytest.raises(ValueError, match="passed twice"):
         list(labelled_batches([(x, y)], y))
 
 

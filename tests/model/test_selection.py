@@ -77,7 +77,7 @@ def test_a_variable_of_an_unknown_name_is_picked_by_its_layer():
 
 @pytest.mark.parametrize("select", [3, 0.5, None, {"class": "x"}, np.ones(2)])
 def test_what_is_no_selector_is_refused(select):
-    with pytest.raises(ValueError, match=r"layer, a variable, a regular expression.*Received"):
+    with pytest.raises(ValueError, match=r"`targets` must be a layer, a variable.*Received"):
         Selection(select)
 
 
@@ -87,9 +87,9 @@ def test_a_bad_regular_expression_is_refused():
 
 
 def test_empty_lists_are_refused():
-    with pytest.raises(ValueError, match="at least one selector"):
+    with pytest.raises(ValueError, match=r"Received: \[\]"):
         Selection([])
-    with pytest.raises(ValueError, match="choose nothing"):
+    with pytest.raises(ValueError, match=r"Received: \[\]"):
         as_selections([], Selection)
 
 
@@ -115,7 +115,7 @@ def test_one_target_is_a_sequence_of_one():
 
 def indices(model, targets):
     chosen, _ = choose(model.trainable_variables, targets)
-    return [each.kernel.index for each in chosen]
+    return [kernel.index for kernel, _ in chosen]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Properties that hold for all data, drawn by hypothesis."""
+"""Properties of the bases for all data, drawn by hypothesis."""
 
 import itertools
 import tempfile
@@ -9,7 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from keras_sac.bases import Basis, Moments, dct, lda, lda_pca, pca, random_orthogonal
-from tests.bases.reference import assert_orthonormal, smallest_cosine
+from tests.bases.correlated_data import assert_orthonormal, smallest_cosine
+
+pytestmark = pytest.mark.backend_free
 
 
 @st.composite

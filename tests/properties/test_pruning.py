@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from keras_sac.pruning import NM, Block, ConstantSparsity, Filters, PolynomialDecay, Unstructured
 from keras_sac.pruning._distribution import erk_densities, masks_for
-from keras_sac.pruning._top_k import kept
+from keras_sac.pruning._top_k import keep_top_k
 from tests.marks import slow_on_jax
 from tests.pruning import reference
 from tests.pruning.reference import kernel, numpy, tensor
@@ -20,8 +20,8 @@ SPECIAL = [0.0, -0.0, 1e-45, 3e-42, 1.1754944e-38, 1e-20, 1.0, 1.0000001, 3e38, 
 SHARES = st.floats(0.0, 0.9990234375, width=32)
 
 # Sizes are fixed, so that a backend that compiles does so once.
-one_tensor = reference.quick(lambda scores, k: kept([scores], k)[0])
-three_tensors = reference.quick(lambda scores, k: kept(scores, k, [1, 3, 8]))
+one_tensor = reference.quick(lambda scores, k: keep_top_k([scores], k)[0])
+three_tensors = reference.quick(lambda scores, k: keep_top_k(scores, k, [1, 3, 8]))
 
 
 def scores_of(n):
@@ -118,18 +118,18 @@ def test_a_filter_is_pooled_and_spread_over_the_same_weights(data):
 @given(st.data())
 def test_n_m_leaves_so_many_in_each_group(data):
     m = data.draw(st.integers(2, 6))
-    n_zero = data.draw(st.integers(1, m - 1))
+    n_zeros = data.draw(st.integers(1, m - 1))
     shape = tuple(data.draw(st.lists(st.integers(1, 9), min_size=2, max_size=3)))
     axis = data.draw(st.integers(0, len(shape) - 1))
     scores = data.draw(arrays(np.float32, shape, elements=st.integers(0, 5).map(float)))
     described = kernel(shape, input_axis=axis)
-    pooled = numpy(NM(n_zero, m).pool(tensor(scores), described))
+    pooled = numpy(NM(m=m, n_zeros=n_zeros).pool(tensor(scores), described))
     mask = pooled >= 0
-    np.testing.assert_array_equal(mask, reference.nm_mask(scores, n_zero, m, axis))
+    np.testing.assert_array_equal(mask, reference.nm_mask(scores, n_zeros, m, axis))
     lines = np.moveaxis(mask, axis, 0)
     for start in range(0, shape[axis], m):
         group = lines[start : start + m]
-        assert (group.sum(axis=0) == min(m - n_zero, len(group))).all()
+        assert (group.sum(axis=0) == min(m - n_zeros, len(group))).all()
 
 
 GLOBAL_SHAPES = [(4, 5), (3, 2, 6), (7, 2)]

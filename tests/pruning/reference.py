@@ -124,14 +124,14 @@ def grouped_mask(
     return mask
 
 
-def nm_mask(scores: np.ndarray, n_zero: int, m: int, axis: int) -> np.ndarray:
+def nm_mask(scores: np.ndarray, n_zeros: int, m: int, axis: int) -> np.ndarray:
     """Return the n:m mask: of each group what a stable sort puts first; the last may be smaller."""
     lines = np.moveaxis(scores, axis, -1)
     mask = np.zeros(lines.shape, bool)
     for place in np.ndindex(*lines.shape[:-1]):
         for start in range(0, lines.shape[-1], m):
             line = lines[place][start : start + m]
-            for j in np.argsort(-line, kind="stable")[: m - n_zero]:
+            for j in np.argsort(-line, kind="stable")[: m - n_zeros]:
                 mask[(*place, start + int(j))] = True
     return np.moveaxis(mask, -1, axis)
 

@@ -100,7 +100,7 @@ def test_the_random_order_is_the_score_whatever_the_weight(rng):
     order = tensor(rng.random((4, 3)), "float32")
     for scale in (1.0, 1e6):
         w = tensor(scale * rng.normal(size=(4, 3)), "float32")
-        scores = Random().scores(w, {"order": order})
+        scores = Random(0).scores(w, {"order": order})
         np.testing.assert_array_equal(numpy(scores), numpy(order))
 
 
@@ -130,7 +130,9 @@ def test_inputs_that_are_never_seen_do_not_stop_the_pruning(rng, kind):
     (slot,) = criterion.slots
     state = observed(criterion, slot, [weight], [gradient])
     scores = criterion.ranking(tensor(weight, "float32"), state)
-    (mask,) = masks_for([scores], [kernel((20, 10))], [Unstructured()], tensor(0.5, "float32"), "uniform")
+    (mask,) = masks_for(
+        [scores], [kernel((20, 10))], [Unstructured()], tensor(0.5, "float32"), "uniform"
+    )
     assert numpy(mask).sum() == 100
     assert numpy(mask)[12:].all()
 
@@ -167,8 +169,26 @@ def test_a_momentum_outside_0_1_is_refused(kind, momentum):
         kind(momentum=momentum)
 
 
-@pytest.mark.parametrize("seed", [-1, 1.5])
-def test_a_seed_that_is_none_is_refused(seed):
+def test_a_seed_that_was_drawn_is_kept():
+    keras.utils.set_random_seed(5)
+    first, second = Random(), get_criterion("random")
+    assert first.seed != second.seed
+    assert Random.from_config(first.get_config()).seed == first.seed
+    keras.utils.set_random_seed(5)
+    assert (Random().seed, get_criterion("random").seed) == (first.seed, second.seed)
+
+
+@pytest.mark.parametrize("name", ["magnitude", "gradient", "obd", "obs"])
+def test_only_the_random_criterion_draws_a_number(name):
+    keras.utils.set_random_seed(5)
+    expected = Random().seed
+    keras.utils.set_random_seed(5)
+    get_criterion(name)
+    assert Random().seed == expected
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1", True])
+def test_an_invalid_seed_is_refused(seed):
     with pytest.raises(ValueError, match="seed"):
         Random(seed=seed)
 

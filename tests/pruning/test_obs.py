@@ -167,7 +167,9 @@ def test_a_weight_that_is_nan_spoils_no_other():
     weight = tensor([[np.nan], [1.0], [2.0], [3.0]])
     state = {"fisher": tensor(np.eye(4)[None] + 0.1, "float32")}
     scores = criterion.scores(weight, state)
-    (keep,) = masks_for([scores], [kernel((4, 1))], [Unstructured()], tensor(0.5, "float32"), "uniform")
+    (keep,) = masks_for(
+        [scores], [kernel((4, 1))], [Unstructured()], tensor(0.5, "float32"), "uniform"
+    )
     np.testing.assert_array_equal(numpy(keep)[:, 0], [False, False, True, True])
     assert np.isfinite(numpy(criterion.correct(weight, keep, state))[2:]).all()
 

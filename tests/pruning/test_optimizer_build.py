@@ -43,11 +43,11 @@ def test_built_for_other_variables():
         ({"criterion": "size"}, "criterion"),
         ({"pattern": "3:4"}, "pattern"),
         ({"distribution": "model"}, "distribution"),
-        ({"targets": []}, "would choose nothing"),
-        ({"targets": 3}, "A target is"),
+        ({"targets": []}, r"Received: \[\]"),
+        ({"targets": 3}, "`targets` must be"),
         ({"targets": "("}, "regular expression"),
-        ({"inner_optimizer": PruningOptimizer("sgd", None)}, "cannot be inside another"),
-        ({"inner_optimizer": LossScale(PruningOptimizer("sgd", None))}, "cannot be inside another"),
+        ({"inner_optimizer": PruningOptimizer("sgd", None)}, "must not be or contain"),
+        ({"inner_optimizer": LossScale(PruningOptimizer("sgd", None))}, "must not be or contain"),
     ],
 )
 def test_bad_arguments(arguments, message):

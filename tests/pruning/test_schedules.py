@@ -124,9 +124,9 @@ def test_a_frequency_below_1_is_refused(frequency):
 
 @pytest.mark.parametrize(("begin", "end"), [(5, 4), (100, 0), (1, 0)])
 def test_an_end_before_the_beginning_is_refused(begin, end):
-    with pytest.raises(ValueError, match="must not end before it begins"):
+    with pytest.raises(ValueError, match="`end_step` must be >= `begin_step`"):
         ConstantSparsity(0.5, begin, end)
-    with pytest.raises(ValueError, match="must not end before it begins"):
+    with pytest.raises(ValueError, match="`end_step` must be >= `begin_step`"):
         PolynomialDecay(0.1, 0.5, begin, end)
 
 

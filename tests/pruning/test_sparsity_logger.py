@@ -36,12 +36,12 @@ def test_with_a_loss_scale_around():
 
 def test_a_training_that_is_too_short():
     logger = SparsityLogger()
-    with pytest.warns(UserWarning, match="after 40 updates.*goes on to step 70"):
+    with pytest.warns(UserWarning, match="after 40 updates.*ends at step 70"):
         fitted(PruningOptimizer("sgd", SCHEDULE), callbacks=[logger])
 
 
 def test_another_optimizer():
-    with pytest.raises(ValueError, match=r"Received the optimizer: .*SGD"):
+    with pytest.raises(ValueError, match=r"Received: optimizer=.*SGD"):
         fitted("sgd", callbacks=[SparsityLogger()])
     with pytest.raises(ValueError, match="frequency"):
         SparsityLogger(frequency=0)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from keras_sac.pruning._top_k import kept
+from keras_sac.pruning._top_k import keep_top_k
 from tests.pruning import reference
 from tests.pruning.reference import FLOATS, numpy, tensor
 
 
 def selected(scores, k, weights=None):
-    function = reference.quick(lambda scores, k: kept(scores, k, weights))
+    function = reference.quick(lambda scores, k: keep_top_k(scores, k, weights))
     return [numpy(mask) for mask in function([tensor(s) for s in scores], tensor(k, "int32"))]
 
 
@@ -73,7 +73,7 @@ def test_of_nothing_nothing_is_kept():
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_other_types_are_ranked_without_rounding(rng, k, dtype):
     scores = tensor(np.abs(rng.normal(size=41)), dtype)
-    mask = numpy(kept([scores], tensor(k, "int32"))[0])
+    mask = numpy(keep_top_k([scores], tensor(k, "int32"))[0])
     np.testing.assert_array_equal(mask, reference.kept(numpy(scores), k))
 
 
@@ -91,7 +91,7 @@ def test_several_tensors_are_ranked_together(rng, k):
 
 def test_tensors_of_different_types_are_ranked_together(rng):
     scores = [tensor(np.abs(rng.normal(size=20)), d) for d in FLOATS]
-    masks = kept(scores, tensor(13, "int32"))
+    masks = keep_top_k(scores, tensor(13, "int32"))
     together = reference.kept(np.concatenate([numpy(s).astype("float64") for s in scores]), 13)
     np.testing.assert_array_equal(np.concatenate([numpy(m) for m in masks]), together)
 
@@ -111,7 +111,7 @@ def test_compiled_it_is_the_same_with_a_traced_k(rng, k):
     scores[3] = scores[2]
     scores[0, 0] = np.nan
     for compiled in reference.compilers():
-        function = compiled(lambda s, n: kept([s], n)[0])
+        function = compiled(lambda s, n: keep_top_k([s], n)[0])
         mask = numpy(function(tensor(scores), tensor(k, "int32")))
         np.testing.assert_array_equal(mask, reference.kept(scores, k))
 

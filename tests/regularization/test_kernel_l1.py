@@ -103,7 +103,7 @@ def test_the_losses_of_the_model():
 )
 def test_layers_narrow_it(layers, expected, tmp_path):
     built = mixed()
-    table = add_kernel_l1(built, 0.25, layers(built))
+    table = add_kernel_l1(built, 0.25, targets=layers(built))
     assert ends(table[table["added"]]["path"]) == expected
     assert strengths(built) == dict.fromkeys(expected, (0.25, 0.0))
     assert strengths(reloaded(built, tmp_path)) == strengths(built)
@@ -150,11 +150,11 @@ def test_layers_that_make_others_keep_it_if_all_of_them_have_it(layer, tmp_path)
         return keras.Model(inputs, attention(inputs, inputs))
 
     whole = make()
-    add_kernel_l1(whole, 0.5, "attention")
+    add_kernel_l1(whole, 0.5, targets="attention")
     assert len(whole.losses) == 4
     assert penalty(reloaded(whole, tmp_path)) == pytest.approx(penalty(whole), rel=1e-5)
     part = make()
-    add_kernel_l1(part, 0.5, "query")
+    add_kernel_l1(part, 0.5, targets="query")
     assert len(part.losses) == 1
     # There is no way to say so in the configuration of the layer, so it does not say it of all.
     assert not reloaded(part, tmp_path).losses
@@ -173,8 +173,8 @@ def test_layers_that_make_others_keep_it_if_all_of_them_have_it(layer, tmp_path)
 )
 def test_strengths_add_up(old, new, tmp_path):
     built = model(kernel_regularizer=old, bias_regularizer=R.L2(0.5))
-    add_kernel_l1(built, 0.25, "first")
-    add_kernel_l1(built, 0.0, "second")
+    add_kernel_l1(built, 0.25, targets="first")
+    add_kernel_l1(built, 0.0, targets="second")
     found = strengths(built)
     assert found["first/kernel"] == new
     assert found["first/bias"] == (0.0, 0.5)
@@ -182,7 +182,7 @@ def test_strengths_add_up(old, new, tmp_path):
     untouched = strengths(model(kernel_regularizer=old))
     assert found.get("second/kernel") == untouched.get("second/kernel")
     assert strengths(reloaded(built, tmp_path)) == found
-    add_kernel_l1(built, 0.25, "first")
+    add_kernel_l1(built, 0.25, targets="first")
     assert strengths(built)["first/kernel"][0] == new[0] + 0.25
 
 
@@ -190,7 +190,7 @@ def test_a_shared_layer_counts_once():
     first, second = keras.Input((4,)), keras.Input((4,))
     shared = L.Dense(4, name="shared")
     built = keras.Model([first, second], shared(shared(first)) + shared(second))
-    assert add_kernel_l1(built, 0.5, ["shared", shared])["added"].tolist() == [True]
+    assert add_kernel_l1(built, 0.5, targets=["shared", shared])["added"].tolist() == [True]
     assert penalty(built) == pytest.approx(0.5 * sizes(built, "kernel"), rel=1e-5)
 
 
@@ -242,13 +242,13 @@ def test_a_subclassed_model(tmp_path, rng):
         ({"strength": float("nan")}, "`strength` must be a number >= 0"),
         ({"strength": float("inf")}, "`strength` must be a number >= 0"),
         ({"strength": None}, "`strength` must be a number >= 0"),
-        ({"layers": "third"}, "'third', which is not in the model.*first/kernel"),
-        ({"layers": ["first", L.Dense(2)]}, "which is not in the model"),
-        ({"layers": ["first", "idle"]}, "'idle', which has no kernel"),
-        ({"layers": []}, r"\[\], which is not in the model"),
-        ({"layers": 1}, "1, which is not in the model"),
-        ({}, r"L1, L2 and L1L2.*orthogonal/kernel: OrthogonalRegularizer.*not changed"),
-        ({"layers": ["first", "plain"]}, "plain/kernel: a_penalty"),
+        ({"targets": "frist"}, "match nothing that can be penalized.*Did you mean 'first'.*kernel"),
+        ({"targets": ["first", L.Dense(2)]}, "match nothing that can be penalized"),
+        ({"targets": ["first", "idle"]}, "match nothing that can be penalized"),
+        ({"targets": []}, r"`targets` must be.*Received: \[\]"),
+        ({"targets": 1}, "`targets` must be.*Received: 1 of type int"),
+        ({}, r"L1, L2 or L1L2.*orthogonal/kernel: OrthogonalRegularizer.*is unchanged"),
+        ({"targets": ["first", "plain"]}, "plain/kernel: a_penalty"),
     ],
 )
 def test_bad_input_changes_nothing(arguments, message):

@@ -160,14 +160,14 @@ def test_targets_come_back_from_a_file(tmp_path):
         ({"strength": "0.1"}, "`strength` must be a number >= 0"),
         ({"strength": True}, "`strength` must be a number >= 0"),
         ({"group": "channels"}, '`group` must be `None` or "filters".*channels'),
-        ({"targets": []}, "choose nothing"),
-        ({"targets": 3}, "A target is a layer"),
+        ({"targets": []}, r"Received: \[\]"),
+        ({"targets": 3}, "`targets` must be a layer"),
         ({"targets": "("}, "regular expression"),
-        ({"targets": [Target("first")]}, "A target is a layer.*Target"),
+        ({"targets": [Target("first")]}, "`targets` must be a layer.*Target"),
         ({"inner_optimizer": "nothing"}, "nothing"),
         (
             {"inner_optimizer": keras.optimizers.MultiOptimizer(lambda v: SGD())},
-            "around a `MultiOptimizer`.*inside it",
+            "`MultiOptimizer`. Received: .*inside the",
         ),
     ],
 )
@@ -197,7 +197,7 @@ def test_built_for_other_variables():
 
 
 def test_a_report_before_it_is_built():
-    with pytest.raises(ValueError, match="not chosen its variables yet"):
+    with pytest.raises(ValueError, match="not selected its kernels yet"):
         ProximalL1("sgd", 0.1).report()
 
 

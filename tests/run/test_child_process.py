@@ -4,6 +4,8 @@ import pytest
 
 from keras_sac._run import ChildError, run
 
+pytestmark = pytest.mark.backend_free
+
 
 def task(folder, code, **values):
     path = folder / "work.py"

@@ -9,6 +9,8 @@ import zstandard
 
 from keras_sac._sparse_array import ArrayHeader, decode, encode
 
+pytestmark = pytest.mark.backend_free
+
 GAPS = encode(np.where(np.arange(3000) % 20 == 3, np.arange(3000), 0).astype("float32"))
 MASK = encode(
     np.where(np.random.default_rng(0).random(999) < 0.6, np.arange(999), 0).astype("float32")

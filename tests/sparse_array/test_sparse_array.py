@@ -9,6 +9,8 @@ from hypothesis.extra import numpy as hnp
 
 from keras_sac._sparse_array import decode, encode, encoded_size, entropy_bound
 
+pytestmark = pytest.mark.backend_free
+
 DTYPES = [
     *("<f2", "<f4", "<f8", ">f4", "<c8", "<c16", "|b1", "|i1", "|u1", "<i2", "<u4", "<i8"),
     *("<M8[s]", "<m8[D]", "|S5", "<U3", "|V3", "|S40"),

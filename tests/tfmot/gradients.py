@@ -1,4 +1,4 @@
-"""Gradients in a training loop of one's own, on the backend at hand."""
+"""Gradients in a custom training loop, on the backend of the tests."""
 
 import weakref
 

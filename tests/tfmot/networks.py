@@ -1,9 +1,9 @@
-"""What the tests train: small networks, and what they are trained on."""
+"""Small networks, and a training of `STEPS` batches."""
 
 import keras
 import numpy as np
 
-from keras_sac.tfmot.sparsity.keras import PolynomialDecay
+from keras_sac.tfmot.sparsity.keras import PolynomialDecay, UpdatePruningStep
 
 STEPS = 16
 
@@ -13,8 +13,9 @@ def schedule(final=0.75, **kwargs):
     return PolynomialDecay(0.25, final, begin_step=1, end_step=14, frequency=4, **kwargs)
 
 
-def fit(model, epochs=1, callbacks=(), inputs=8, outputs=4):
-    """Train for `STEPS` batches an epoch."""
+def fit(model, epochs=1, callbacks=None, inputs=8, outputs=4):
+    """Train for `STEPS` batches an epoch, by default with `UpdatePruningStep`."""
+    callbacks = [UpdatePruningStep()] if callbacks is None else callbacks
     rng = np.random.default_rng(5)
     x = rng.normal(size=(4 * STEPS, inputs)).astype("float32")
     y = rng.normal(size=(4 * STEPS, outputs)).astype("float32")
@@ -24,6 +25,16 @@ def fit(model, epochs=1, callbacks=(), inputs=8, outputs=4):
 
 def compiled(model, optimizer="sgd"):
     model.compile(optimizer, "mse")
+    return model
+
+
+def begun(model):
+    """Return a compiled model as it is after `fit` has begun, before its first batch."""
+    callback = UpdatePruningStep()
+    # Only `fit` sets the parameters.
+    callback.set_params({})
+    callback.set_model(model)
+    callback.on_train_begin()
     return model
 
 

@@ -1,4 +1,4 @@
-"""Code as people wrote it for tfmot, which runs there, and here with its import changed.
+"""Scripts in the style of the guides of tfmot, which run under tfmot and under keras_sac.
 
 Besides `tfmot` and `keras` it finds `np`, the arrays `x` and `y`, `given(name)` (an initializer
 with the weights of that name), `gradients(model, x, y)` and `log_dir`. It leaves `result`.

@@ -1,4 +1,4 @@
-"""Code written for tfmot gives what it gave, with its import line changed; tfmot is the judge."""
+"""Code written for tfmot has the same results after its import line is changed."""
 
 import json
 import pathlib
@@ -116,5 +116,7 @@ def test_other_forms_of_the_import_line():
 
 
 def test_what_is_not_there_says_what_is():
-    with pytest.raises(AttributeError, match=r"'quantization'.*`tfmot.sparsity.keras` alone"):
+    with pytest.raises(
+        AttributeError, match=r"only the part `tfmot.sparsity.keras`.*'quantization'"
+    ):
         _ = tfmot.quantization

@@ -1,4 +1,4 @@
-"""Which weights are pruned: composite, unknown and custom layers, policies, frozen layers."""
+"""Which weights are pruned: composite, unknown, custom and frozen layers, and policies."""
 
 import keras
 import numpy as np
@@ -9,10 +9,9 @@ from keras_sac.tfmot.sparsity.keras import (
     ConstantSparsity,
     PrunableLayer,
     PruningPolicy,
-    UpdatePruningStep,
     prune_low_magnitude,
 )
-from tests.tfmot.networks import Subclassed, compiled, dense, fit, sequential, zeros
+from tests.tfmot.networks import Subclassed, begun, compiled, dense, fit, sequential, zeros
 
 
 class WithOwnKernel(layers.Layer):
@@ -44,9 +43,7 @@ def test_composite_layers_are_pruned_inside():
     attention = layers.MultiHeadAttention(2, 4)
     recurrent = layers.Bidirectional(layers.LSTM(3))
     model = keras.Model(inputs, dense(4)(recurrent(attention(inputs, inputs))))
-    prune_low_magnitude(model, ConstantSparsity(0.5, 1))
-    compiled(model)
-    model.optimizer.build(model.trainable_variables)
+    begun(compiled(prune_low_magnitude(model, ConstantSparsity(0.5, 1))))
     report = model.optimizer.report().set_index("path")["pruned"]
     assert report.sum() == 4 + 4 + 1
     assert {path.split("/")[-1] for path in report[report].index} == {"kernel", "recurrent_kernel"}
@@ -64,8 +61,7 @@ def test_unsuited_weights_are_left_alone_without_a_word():
             dense(4),
         ]
     )
-    compiled(prune_low_magnitude(model, ConstantSparsity(0.5, 1), strict=True))
-    model.optimizer.build(model.trainable_variables)
+    begun(compiled(prune_low_magnitude(model, ConstantSparsity(0.5, 1), strict=True)))
     assert {path.split("/")[-1] for path in model.optimizer.masks} == {"pointwise_kernel", "kernel"}
     assert len(model.optimizer.masks) == 2
 
@@ -89,7 +85,7 @@ def test_unknown_layers_that_are_not_built_are_reported_when_they_are():
     first = prune_low_magnitude(dense(6), ConstantSparsity(0.5, 1))
     model = compiled(keras.Sequential([keras.Input((8,)), first, layer]))
     with pytest.warns(UserWarning, match="mine"):
-        fit(model, callbacks=[UpdatePruningStep()])
+        fit(model)
     assert [zeros(first), zeros(layer)] == [24, 0]
 
 
@@ -143,7 +139,7 @@ def test_a_policy_chooses_from_a_list_and_refuses_models():
     given = [dense(6, name="a"), dense(4, name="b")]
     prune_low_magnitude(given, ConstantSparsity(0.5, 1), pruning_policy=Named("b"))
     model = compiled(keras.Sequential([keras.Input((8,)), *given]))
-    fit(model, callbacks=[UpdatePruningStep()])
+    fit(model)
     assert [zeros(layer) for layer in given] == [0, 12]
     with pytest.raises(ValueError, match="too large"):
         prune_low_magnitude(sequential(*[4] * 6), pruning_policy=Named("a"))
@@ -152,7 +148,7 @@ def test_a_policy_chooses_from_a_list_and_refuses_models():
 def test_frozen_weights_are_reported():
     model = sequential(6, 4)
     model.layers[0].trainable = False
-    with pytest.warns(UserWarning, match="because they are frozen: .*kernel"):
+    with pytest.warns(UserWarning, match="are not pruned because they are frozen: .*kernel"):
         prune_low_magnitude(model, ConstantSparsity(0.5, 1))
     fit(compiled(model))
     assert [zeros(layer) for layer in model.layers] == [0, 12]

@@ -1,4 +1,4 @@
-"""`prune_low_magnitude`: what it is given, how it is pruned, and what is refused."""
+"""`prune_low_magnitude`: its arguments, the pruning in `fit`, and its errors."""
 
 import keras
 import numpy as np
@@ -9,11 +9,20 @@ from keras_sac.pruning import PruningOptimizer, Target
 from keras_sac.tfmot.sparsity.keras import (
     ConstantSparsity,
     PolynomialDecay,
-    UpdatePruningStep,
     prune_low_magnitude,
     strip_pruning,
 )
-from tests.tfmot.networks import Subclassed, compiled, dense, fit, schedule, sequential, zeros
+from tests.tfmot.networks import (
+    STEPS,
+    Subclassed,
+    begun,
+    compiled,
+    dense,
+    fit,
+    schedule,
+    sequential,
+    zeros,
+)
 
 
 def functional():
@@ -32,7 +41,7 @@ def functional_of(extent):
 
 
 @pytest.mark.parametrize("make", [lambda: sequential(6, 4), functional, nested, Subclassed])
-def test_a_model_is_pruned_in_place_by_the_optimizer_that_it_is_compiled_with(make):
+def test_a_model_is_pruned_in_place_by_its_own_optimizer(make):
     model = make()
     assert prune_low_magnitude(model, schedule()) is model
     compiled(model, "adam")
@@ -69,11 +78,20 @@ def test_the_final_sparsity_is_reached_where_the_frequency_does_not_lead_there()
     assert zeros(model.layers[0]) == 24
 
 
-def test_a_compiled_model_has_to_be_compiled_again():
+def test_marking_changes_nothing_but_the_marks():
     model = compiled(sequential(4))
+    before = dict(vars(model)), model.optimizer
     prune_low_magnitude(model, schedule())
-    with pytest.raises(ValueError, match=r"call `compile\(\)`"):
-        fit(model)
+    assert model.optimizer is before[1]
+    assert {key for key, value in vars(model).items() if before[0].get(key) is not value} <= {
+        "_pruning_mark",
+        "_pruning_state",
+    }
+    fit(model, callbacks=[])
+    assert zeros(model.layers[0]) == 0
+    # It is compiled already.
+    fit(model)
+    assert zeros(model.layers[0]) == 24
 
 
 def test_compiling_again_goes_on_at_the_same_step():
@@ -81,7 +99,6 @@ def test_compiling_again_goes_on_at_the_same_step():
     fit(model)
     before = model.get_weights()[0]
     model.compile(keras.optimizers.SGD(1e-3), "mae")
-    assert model.optimizer.pruning_step == 16
     fit(model)
     assert model.optimizer.pruning_step == 32
     np.testing.assert_array_equal(model.get_weights()[0] == 0, before == 0)
@@ -105,6 +122,13 @@ def test_the_last_call_on_a_model_counts():
     prune_low_magnitude(model, ConstantSparsity(0.5, 1))
     fit(compiled(model))
     assert [zeros(layer) for layer in model.layers] == [24, 12]
+    # After a training too: it starts again, with the optimizer of the model.
+    inner = model.optimizer.inner_optimizer
+    prune_low_magnitude(model, ConstantSparsity(0.75, 1))
+    assert model.optimizer is inner
+    fit(model)
+    assert model.optimizer.pruning_step == STEPS
+    assert [zeros(layer) for layer in model.layers] == [36, 18]
 
 
 def test_a_list_is_pruned_layer_by_layer():
@@ -112,7 +136,7 @@ def test_a_list_is_pruned_layer_by_layer():
     pruned = prune_low_magnitude(given, schedule())
     assert all(a is b for a, b in zip(given, pruned, strict=True))
     model = compiled(keras.Sequential([keras.Input((8,)), *pruned]))
-    fit(model, callbacks=[UpdatePruningStep()])
+    fit(model)
     assert [zeros(given[0]), zeros(given[2])] == [36, 18]
 
 
@@ -120,7 +144,7 @@ def test_marked_layers_are_pruned_in_every_model_that_is_made_of_them():
     model = prune_low_magnitude(sequential(6, 5, 4), schedule())
     head = keras.Model(model.inputs, model.layers[1].output)
     head = compiled(keras.Sequential([head, dense(4)]))
-    fit(head, callbacks=[UpdatePruningStep()])
+    fit(head)
     assert [zeros(layer) for layer in (*model.layers[:2], head.layers[-1])] == [36, 22, 0]
 
 
@@ -144,15 +168,14 @@ def test_blocks_are_for_two_axes():
     compiled(prune_low_magnitude(model, block_size=(2, 2)))
     model.build((None, 6, 6, 3))
     with pytest.raises(ValueError, match=text):
-        model.optimizer.build(model.trainable_variables)
+        begun(model)
     with pytest.raises(ValueError, match=text):
         prune_low_magnitude(model, block_size=(2, 2))
 
 
 def test_two_of_four_are_zero_before_the_first_batch_and_refreshed_by_the_schedule():
     model = prune_low_magnitude(sequential(6), sparsity_m_by_n=(2, 4))
-    compiled(model, keras.optimizers.SGD(0.3))
-    model.optimizer.build(model.trainable_variables)
+    begun(compiled(model, keras.optimizers.SGD(0.3)))
     first = model.get_weights()[0]
     assert (np.count_nonzero(first.reshape(2, 4, 6), axis=1) == 2).all()
     fit(model, epochs=6, outputs=6)
@@ -185,14 +208,15 @@ def test_the_loss_is_still_scaled_under_float16():
 
 def test_a_model_is_not_pruned_twice():
     model = prune_low_magnitude(sequential(4))
+    compiled(model, PruningOptimizer("sgd", ConstantSparsity(0.5, 1), targets=Target("kernel")))
     with pytest.raises(ValueError, match="pruned twice"):
-        compiled(model, PruningOptimizer("sgd", ConstantSparsity(0.5, 1), targets=Target("kernel")))
+        fit(model)
 
 
 def test_a_model_without_weights_to_prune_is_an_error():
     model = prune_low_magnitude(keras.Sequential([keras.Input((8,)), layers.ReLU(name="only")]))
-    with pytest.raises(ValueError, match=r"no layer of this model.*\['only'\]"):
-        compiled(model)
+    with pytest.raises(ValueError, match=r"weights to prune. Received: .*\['only'\]"):
+        fit(compiled(model), outputs=8)
 
 
 @pytest.mark.parametrize(
@@ -207,9 +231,9 @@ def test_a_model_without_weights_to_prune_is_an_error():
         ),
         ({"block_size": (0, 1)}, ValueError, r"block_size=\(0, 1\)"),
         ({"block_pooling_type": "SUM"}, ValueError, '"AVG" or "MAX"'),
-        ({"sparsity_m_by_n": (4, 2)}, ValueError, "n_zero=4, m=2"),
+        ({"sparsity_m_by_n": (4, 2)}, ValueError, r"1 <= n < m.*sparsity_m_by_n=\(4, 2\)"),
         ({"sparsity_m_by_n": 2}, ValueError, "`sparsity_m_by_n` must be two integers"),
-        ({"sparsity_m_by_n": (2, 4), "block_size": (2, 2)}, ValueError, "not both"),
+        ({"sparsity_m_by_n": (2, 4), "block_size": (2, 2)}, ValueError, "cannot be combined"),
         ({"pruning_schedule": 0.5}, ValueError, "pruning_schedule=0.5"),
         ({"activation": "relu"}, TypeError, "'activation'"),
         ({"to_prune": [dense(4)], "input_shape": (8,)}, TypeError, "for a single layer"),

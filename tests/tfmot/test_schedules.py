@@ -1,4 +1,4 @@
-"""Schedules: with tfmot's helpers and configurations, of one's own, and of tfmot itself."""
+"""Schedules: with tfmot's helpers and configurations, custom ones, and those of tfmot itself."""
 
 import warnings
 
@@ -129,13 +129,13 @@ def test_a_subclass_has_to_say_something():
 
 
 @pytest.mark.parametrize("schedule", [Staircase(0.75, 2, 14, 3), ByHand()])
-def test_schedules_of_ones_own_prune(schedule):
+def test_custom_schedules_prune(schedule):
     model = compiled(prune_low_magnitude(sequential(6, 4), schedule))
     fit(model)
     assert [zeros(layer) for layer in model.layers] == [36, 18]
 
 
-def test_a_schedule_of_ones_own_comes_back_from_its_configuration():
+def test_a_custom_schedule_comes_back_from_its_configuration():
     schedule = adapted(Staircase(0.75, 2, 14, 3))
     assert schedule.end_step == 14
     config = keras.saving.serialize_keras_object(schedule)
@@ -188,7 +188,9 @@ def test_schedules_derived_from_tfmot_itself_run_where_tensorflow_does(real):
             return {"class_name": "Derived", "config": {}}
 
     if keras.backend.backend() != "tensorflow":
-        with pytest.raises(ValueError, match=r"Derived is written for TensorFlow.*`keras.ops`"):
+        with pytest.raises(
+            ValueError, match=r"Derived, which is written for TensorFlow.*`keras.ops`"
+        ):
             prune_low_magnitude(sequential(6, 4), Derived())
         return
     model = compiled(prune_low_magnitude(sequential(6, 4), Derived()))

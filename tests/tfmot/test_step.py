@@ -1,4 +1,4 @@
-"""`UpdatePruningStep`: in `fit`, and in loops of one's own."""
+"""`UpdatePruningStep`: in `fit`, and in custom training loops."""
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ def with_a_marked_layer(pruning_schedule):
 def test_it_prunes_layers_that_were_marked_before_their_model_existed():
     model = with_a_marked_layer(schedule())
     inner = model.optimizer
-    fit(model, callbacks=[UpdatePruningStep()])
+    fit(model)
     assert isinstance(model.optimizer, PruningOptimizer)
     assert model.optimizer.inner_optimizer is inner
     assert [zeros(layer) for layer in model.layers] == [36, 0]
@@ -37,9 +37,8 @@ def test_it_gives_what_the_optimizer_gives_that_prunes_from_the_start():
         model = with_a_marked_layer(schedule()) if in_fit else sequential(6, 4)
         model.set_weights(weights)
         if not in_fit:
-            prune_low_magnitude(model.layers[0], schedule())
-            compiled(prune_low_magnitude(model, pruning_schedule=ConstantSparsity(0.0, 1)))
-        fit(model, callbacks=[UpdatePruningStep()])
+            compiled(model, PruningOptimizer("sgd", schedule(), targets=model.layers[0]))
+        fit(model)
         results.append(model.get_weights())
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -48,16 +47,16 @@ def test_it_gives_what_the_optimizer_gives_that_prunes_from_the_start():
 def test_a_second_fit_goes_on():
     model = with_a_marked_layer(ConstantSparsity(0.5, 1))
     for _ in range(2):
-        fit(model, callbacks=[UpdatePruningStep()])
+        fit(model)
     assert model.optimizer.pruning_step == 2 * STEPS
 
 
 def test_another_optimizer_goes_on_at_the_same_step_with_the_same_masks():
     model = with_a_marked_layer(schedule())
-    fit(model, callbacks=[UpdatePruningStep()])
+    fit(model)
     before = model.get_weights()[0]
     compiled(model, "adam")
-    fit(model, callbacks=[UpdatePruningStep()])
+    fit(model)
     assert model.optimizer.pruning_step == 2 * STEPS
     np.testing.assert_array_equal(model.get_weights()[0] == 0, before == 0)
 
@@ -65,19 +64,19 @@ def test_another_optimizer_goes_on_at_the_same_step_with_the_same_masks():
 def test_a_model_with_nothing_marked_is_reported():
     model = compiled(sequential(4))
     with pytest.warns(UserWarning, match="found nothing to prune"):
-        fit(model, callbacks=[UpdatePruningStep()])
+        fit(model)
 
 
-def test_layers_that_are_marked_after_compile_are_an_error():
+def test_layers_that_are_marked_after_a_training_are_an_error():
     model = sequential(6, 4)
     prune_low_magnitude(model.layers[0], ConstantSparsity(0.5, 1))
     compiled(model)
-    fit(model, callbacks=[UpdatePruningStep()])
+    fit(model)
     prune_low_magnitude(model.layers[1], ConstantSparsity(0.5, 1))
-    with pytest.raises(ValueError, match=r"after the model was compiled.*Call `compile`"):
-        fit(model, callbacks=[UpdatePruningStep()])
+    with pytest.raises(ValueError, match=r"after an earlier training: .*Call `compile` again"):
+        fit(model)
     compiled(model)
-    fit(model, callbacks=[UpdatePruningStep()])
+    fit(model)
     assert [zeros(layer) for layer in model.layers] == [24, 12]
 
 
@@ -96,17 +95,18 @@ def loop(model, optimizer, callback, epochs=1):
         callback.on_epoch_end(epoch)
 
 
-def test_it_prunes_in_a_loop_of_ones_own_as_the_optimizer_does():
+def test_it_prunes_in_a_custom_loop_as_the_optimizer_does():
     weights = sequential(6, 4).get_weights()
     results = []
     for by_callback in (True, False):
         model = sequential(6, 4)
         model.set_weights(weights)
-        prune_low_magnitude(model, schedule())
         optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
         callback = UpdatePruningStep() if by_callback else keras.callbacks.Callback()
-        if not by_callback:
-            optimizer = compiled(model, optimizer).optimizer
+        if by_callback:
+            prune_low_magnitude(model, schedule())
+        else:
+            optimizer = PruningOptimizer(optimizer, schedule())
             # As `fit` does, before the first batch.
             optimizer.build(model.trainable_variables)
         loop(model, optimizer, callback, epochs=2)
@@ -139,16 +139,41 @@ def test_a_loop_may_build_the_model_in_its_first_batch():
     assert [zeros(layer) for layer in model.layers] == [36, 18]
 
 
-def test_a_loop_with_the_optimizer_of_the_model_needs_no_other_pruning():
+@pytest.mark.parametrize("of_the_model", [True, False])
+def test_a_loop_may_use_any_optimizer_of_a_compiled_model(of_the_model):
     model = compiled(prune_low_magnitude(sequential(6, 4), schedule()))
+    optimizer = model.optimizer if of_the_model else keras.optimizers.SGD(0.1)
+    loop(model, optimizer, UpdatePruningStep())
+    assert not isinstance(model.optimizer, PruningOptimizer)
+    assert [zeros(layer) for layer in strip_pruning(model).layers] == [36, 18]
+
+
+def test_a_loop_after_fit_uses_the_optimizer_of_the_model():
+    model = compiled(prune_low_magnitude(sequential(6, 4), schedule()))
+    fit(model)
     loop(model, model.optimizer, UpdatePruningStep())
-    assert model.optimizer.pruning_step == STEPS
+    assert model.optimizer.pruning_step == 2 * STEPS
     assert [zeros(layer) for layer in model.layers] == [36, 18]
 
 
-def test_a_loop_with_another_optimizer_than_that_of_the_model_is_reported():
+def test_a_loop_after_fit_with_another_optimizer_is_reported():
     model = compiled(prune_low_magnitude(sequential(6, 4), schedule()))
-    with pytest.warns(UserWarning, match="is the model trained with another one"):
+    fit(model)
+    with pytest.warns(UserWarning, match="made no update in this epoch"):
         loop(model, keras.optimizers.SGD(0.1), UpdatePruningStep())
-    with pytest.raises(ValueError, match="nothing has pruned them"):
+
+
+def test_without_the_callback_nothing_is_pruned():
+    """In tfmot `fit` itself raises; here `strip_pruning` does."""
+    model = compiled(prune_low_magnitude(sequential(6, 4), schedule()))
+    fit(model, callbacks=[])
+    assert [zeros(layer) for layer in model.layers] == [0, 0]
+    with pytest.raises(ValueError, match="Train it with the callback `UpdatePruningStep"):
         strip_pruning(model)
+
+
+def test_a_model_that_is_built_in_fit():
+    model = keras.Sequential([dense(6), dense(4)])
+    prune_low_magnitude(model, ConstantSparsity(0.75, 4, frequency=4))
+    fit(compiled(model))
+    assert [zeros(layer) for layer in model.layers] == [36, 18]

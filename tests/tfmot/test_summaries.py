@@ -1,4 +1,4 @@
-"""`PruningSummaries`: what is in the files that it writes."""
+"""`PruningSummaries`: the contents of its files."""
 
 import importlib.util
 
@@ -67,7 +67,7 @@ def test_it_is_a_tensorboard_callback_too(tmp_path):
     assert [set(values.values()) for values in found.values()] == [{0.0}, {0.0}]
 
 
-def test_loops_of_ones_own_are_written_by_their_steps(tmp_path):
+def test_custom_loops_are_written_by_their_steps(tmp_path):
     model = prune_low_magnitude(sequential(4), ConstantSparsity(0.5, 2, frequency=2))
     step, summaries = UpdatePruningStep(), PruningSummaries(tmp_path)
     step.set_model(model)

@@ -1,4 +1,4 @@
-"""`PruneForLatencyOnXNNPack`: which models it accepts, and what is pruned of them."""
+"""`PruneForLatencyOnXNNPack`: which models it accepts, and which layers it prunes."""
 
 import keras
 import pytest
@@ -9,7 +9,7 @@ from keras_sac.tfmot.sparsity.keras import (
     PruneForLatencyOnXNNPack,
     prune_low_magnitude,
 )
-from tests.tfmot.networks import Subclassed, compiled
+from tests.tfmot.networks import Subclassed, begun, compiled
 
 
 def network(*inside, start=(1, 3, 2, "valid"), end=None, channels=3):
@@ -47,8 +47,7 @@ def test_only_the_one_by_one_convolutions_are_pruned():
     prune_low_magnitude(
         model, ConstantSparsity(0.5, 1), pruning_policy=PruneForLatencyOnXNNPack(), strict=True
     )
-    compiled(model)
-    model.optimizer.build(model.trainable_variables)
+    begun(compiled(model))
     owners = [path.split("/")[-2] for path in model.optimizer.masks]
     assert owners == ["wide", "narrow"]
 

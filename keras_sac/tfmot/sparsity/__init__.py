@@ -1,4 +1,4 @@
-"""Stands in for `tfmot.sparsity`."""
+"""Replace `tfmot.sparsity`."""
 
 from keras_sac.tfmot.sparsity import keras
 
