@@ -34,7 +34,7 @@ def refresh(options: dict[str, Any]) -> list[float]:
     sparsity = ops.convert_to_tensor(options["sparsity"], "float32")
 
     def new_mask(weights: Any) -> Any:
-        return masks._refreshed(masks.members, [weights], sparsity)[0]
+        return masks._refreshed(masks.kernels, [weights], sparsity)[0]
 
     weights = ops.convert_to_tensor(kernel(options), "float32")
     return repeated(compiled(new_mask), weights, options["repeats"])
