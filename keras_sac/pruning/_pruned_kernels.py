@@ -64,14 +64,16 @@ class PrunedKernel:
         kernel: the variable and its axes.
         schedule: when the mask is refreshed; `None` if the mask never changes.
         pattern: which weights of the kernel are pruned together.
-        mask: boolean variable with the shape of the kernel, true for kept weights.
+        mask: boolean `keras.Variable` with the shape of the kernel, true for kept weights; `None`
+            until `Masks` creates it.
         state: the variables of the criterion, by the names of its slots.
     """
 
     kernel: Kernel
     schedule: PruningSchedule | None
     pattern: Pattern
-    mask: keras.Variable | None = None
+    # Any, not Optional: type checkers cannot know that `Masks` has created the variable.
+    mask: Any = None
     state: dict[str, keras.Variable] = dataclasses.field(default_factory=dict)
 
     @property

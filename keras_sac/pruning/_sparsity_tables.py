@@ -91,7 +91,7 @@ def filter_sparsity(model: keras.Model) -> "pd.DataFrame":
 
 def _with_total(rows: list[dict[str, Any]], zeros: str, count: str) -> "pd.DataFrame":
     """Return the table of the rows with the column `sparsity = zeros / count` and the total."""
-    total = {name: sum(row[name] for row in rows) for name in (count, zeros)}
+    total: dict[str, Any] = {name: sum(row[name] for row in rows) for name in (count, zeros)}
     for row in (*rows, total):
         row["sparsity"] = row[zeros] / row[count]
     return table(rows, total=total)

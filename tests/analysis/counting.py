@@ -1,4 +1,4 @@
-"""What a table of zeros should hold, from the outputs themselves."""
+"""Expected tables of zeros, counted from the outputs of the layers."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`latency`: what is run, how often, and what the table says of it."""
+"""`latency`: engines, number of calls, columns of the table, invalid arguments."""
 
 import os
 

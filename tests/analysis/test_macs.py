@@ -1,4 +1,4 @@
-"""Operations of each kind of layer, by hand and by torch's own counter."""
+"""Operations of each kind of layer, against hand counts and the counter of torch."""
 
 import json
 

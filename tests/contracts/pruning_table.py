@@ -1,4 +1,4 @@
-"""The parts of pruning that the contract suite holds to the same promises; a new one is one row."""
+"""The schedules, criteria and patterns that the contract suite tests, one row for each."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What every schedule, criterion and pattern promises, held for each row of the table."""
+"""The contract of every schedule, criterion and pattern, tested for each row of the table."""
 
 import inspect
 import json
@@ -56,7 +56,7 @@ def test_a_schedule_is_the_same_for_a_traced_step(schedule, dtype):
 
 
 @each_schedule
-def test_a_schedule_gives_a_boolean_and_a_share(schedule):
+def test_a_schedule_gives_a_boolean_and_a_fraction(schedule):
     for step in [*range(25), 10**6]:
         due, sparsity = schedule(step)
         assert keras.backend.standardize_dtype(due.dtype) == "bool"

@@ -1,4 +1,4 @@
-"""Trains a pruned model with `BackupAndRestore`, and kills itself where it is told to; a script."""
+"""Script: train a pruned model with `BackupAndRestore`, and kill the process at a given step."""
 
 import os
 import pathlib

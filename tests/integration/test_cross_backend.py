@@ -1,4 +1,4 @@
-"""One file, three backends: what one saves, the others load, with the same outputs."""
+"""A model saved on one backend loads on the others, with the same outputs."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Pruning in the models that people have, and from one backend to another."""
+"""Pruning of common model types, and training that continues on another backend."""
 
 import keras
 import numpy as np

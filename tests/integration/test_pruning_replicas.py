@@ -1,4 +1,4 @@
-"""Pruning where several devices train one model: each backend in its own way, on two."""
+"""Pruning while two devices train one model, with the method of each backend."""
 
 import keras
 import numpy as np

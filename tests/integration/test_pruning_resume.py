@@ -1,4 +1,4 @@
-"""A training that was killed goes on as if it had not been, masks and all."""
+"""A killed training resumes with its masks, and gives the same result as without the kill."""
 
 import os
 import pathlib

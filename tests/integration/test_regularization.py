@@ -1,4 +1,4 @@
-"""L1 in the training loops that people have: replicas, compilers, other backends, callbacks."""
+"""L1 in common training settings: replicas, compilers, other backends, callbacks."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""SAC layers in the models and training loops that people have."""
+"""SAC layers in common models and training loops."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Properties of selection, patterns, scopes and schedules, for numbers drawn by hypothesis."""
+"""Properties of top-k, patterns, distributions and schedules, for numbers drawn by hypothesis."""
 
 import math
 
@@ -215,7 +215,7 @@ column_mask = reference.quick(
 
 
 @given(SHARES, st.sampled_from([1, 2, 9, 130, 1999]))
-def test_the_number_that_stays_is_within_one_of_the_share(sparsity, n):
+def test_the_number_of_kept_weights_is_within_one_of_the_fraction(sparsity, n):
     k = reference.budget(n, sparsity)
     scores = tensor(np.arange(1, n + 1).reshape(n, 1), "float32")
     assert numpy(column_mask(scores, tensor(sparsity, "float32"))).sum() == k

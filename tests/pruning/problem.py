@@ -45,7 +45,7 @@ def fitted(optimizer, *, steps=40, built=None, epochs=1, callbacks=(), **compile
 
 
 def zeros(built):
-    """Share of zeros in each kernel."""
+    """Return the fraction of zeros in each kernel."""
     return [1 - np.count_nonzero(w) / w.size for w in built.get_weights() if w.ndim > 1]
 
 

@@ -1,4 +1,4 @@
-"""What pruning must give, in NumPy: sorts and loops, where the engine counts and reshapes."""
+"""NumPy reference for pruning: sorts and loops where the library counts and reshapes."""
 
 import itertools
 import warnings

@@ -1,4 +1,4 @@
-"""Criteria: the scores of their formulas, the averages by hand."""
+"""Criteria: scores against their formulas, averages against explicit sums."""
 
 import keras
 import numpy as np

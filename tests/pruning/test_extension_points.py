@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the extension points are complete: models with them load."""
+"""The docstring examples of the extension points are complete: models with them can be loaded."""
 
 import doctest
 

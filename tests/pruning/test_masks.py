@@ -1,4 +1,4 @@
-"""How masks are put on weights: exactly, and on what is asked for alone."""
+"""Masks are applied exactly, and only to the variables they belong to."""
 
 import keras
 import numpy as np

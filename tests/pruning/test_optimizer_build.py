@@ -1,4 +1,4 @@
-"""How `PruningOptimizer` is built: targets, files, bad input."""
+"""Building a `PruningOptimizer`: targets, saved files, invalid arguments."""
 
 import keras
 import numpy as np

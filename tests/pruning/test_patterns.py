@@ -1,4 +1,4 @@
-"""Patterns: the masks of explicit loops over blocks, filters and groups, and what does not fit."""
+"""Sparsity patterns: masks against explicit loops over groups, and kernels that do not fit."""
 
 import itertools
 

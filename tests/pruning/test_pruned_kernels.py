@@ -1,4 +1,4 @@
-"""Targets: a choice of variables, with a schedule or a pattern of their own."""
+"""`Target`: the kernels it selects, with its own schedule or pattern."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Schedules: the steps and sparsities of the formulas, in Python floats, and what is refused."""
+"""Schedules: steps and sparsities against formulas in Python floats, and invalid arguments."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What the callback writes, and the plot of it."""
+"""`SparsityLogger`: logs, history, warnings and the plot."""
 
 import keras
 import matplotlib.image

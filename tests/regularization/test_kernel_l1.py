@@ -1,4 +1,4 @@
-"""`add_kernel_l1`: what Keras itself does with a penalty given when the layer was made."""
+"""`add_kernel_l1` against a `kernel_regularizer` given to the layer constructor."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""How `ProximalL1` is built: targets, axes, files, bad input."""
+"""Building a `ProximalL1`: targets, axes, saved files, invalid arguments."""
 
 import json
 
