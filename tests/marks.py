@@ -1,9 +1,11 @@
-"""Marks of tests that are slow on one backend only."""
+"""Marks of tests that are slow on one backend only, or that need a CPU with some operation."""
 
 import keras
+import numpy as np
 import pytest
 
-SLOW_ON_JAX = [pytest.mark.slow] if keras.backend.backend() == "jax" else []
+BACKEND = keras.backend.backend()
+SLOW_ON_JAX = [pytest.mark.slow] if BACKEND == "jax" else []
 
 
 def slow_on_jax(test):
@@ -11,3 +13,20 @@ def slow_on_jax(test):
     for mark in SLOW_ON_JAX:
         test = mark(test)
     return test
+
+
+def _convolves_channels_first():
+    if BACKEND != "tensorflow":
+        return True
+    ones = np.ones((1, 1, 1, 1), "float32")
+    try:
+        keras.ops.conv(ones, ones, data_format="channels_first")
+    except Exception as error:
+        return "NHWC" not in str(error)
+    return True
+
+
+needs_channels_first = pytest.mark.skipif(
+    not _convolves_channels_first(),
+    reason="TensorFlow has no convolution with channels first on this CPU, Keras' own included",
+)

@@ -7,6 +7,7 @@ import pytest
 from keras_sac import bases
 from keras_sac._model._patches import extract_patches
 from keras_sac.layers import SACConv1D, SACConv2D, SACConv3D
+from tests.marks import needs_channels_first
 
 
 def numpy(tensor):
@@ -34,6 +35,7 @@ def test_patches_times_kernel_is_the_convolution(rng, padding, kernel, strides, 
     np.testing.assert_allclose(got, numpy(reference), atol=1e-4)
 
 
+@needs_channels_first
 @pytest.mark.parametrize("filters", [4, 5])
 def test_channels_first_is_channels_last_transposed(rng, filters):
     # With 5 filters the channels are as many as the columns: nothing may mistake one for the other.
