@@ -5,14 +5,9 @@ import pathlib
 import subprocess
 import sys
 
-import pytest
-
-from tests.marks import SLOW_ON_JAX
-
 ROOT = pathlib.Path(__file__).parents[1]
 # Where a model that was compiled here goes on training. One from JAX is saved as to be compiled by
 # XLA, and on torch that means `torch.compile`, which takes its time.
-OTHER_BACKENDS = ["tensorflow", "jax", pytest.param("torch", marks=SLOW_ON_JAX)]
 
 
 def python(*arguments, **variables):

@@ -15,6 +15,17 @@ def slow_on_jax(test):
     return test
 
 
+_NEXT = {"tensorflow": "torch", "torch": "jax", "jax": "tensorflow"}
+
+# Files that this backend writes and another one reads. The quick tests go around in a ring, so that
+# each backend writes and each one reads; the slow ones try the other pairs.
+READERS = [
+    pytest.param(each, marks=[] if each == _NEXT[BACKEND] else [pytest.mark.slow])
+    for each in _NEXT
+    if each != BACKEND
+]
+
+
 def _convolves_channels_first():
     if BACKEND != "tensorflow":
         return True

@@ -18,19 +18,21 @@ def run(code, **environment):
     )
 
 
-def test_heavy_libraries_are_loaded_where_they_are_used():
-    heavy = ["sklearn", "pandas", "matplotlib", "dask", "tyro"]
+def test_heavy_libraries_and_other_backends_stay_out():
+    others = {"tensorflow", "torch", "jax"} - {keras.backend.backend()}
+    heavy = {"sklearn", "pandas", "matplotlib", "dask", "tyro", *others}
     code = f"""
 import sys
 import keras
 before = set(sys.modules)
 import keras_sac
-print([name for name in {heavy!r} if name in sys.modules and name not in before])
+print(sorted({heavy!r} & (set(sys.modules) - before)))
 """
     child = run(code)
     assert child.stdout.strip().endswith("[]"), child.stdout + child.stderr
 
 
+@pytest.mark.backend_free
 @pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
 def test_without_the_backend_keras_says_so_itself(backend):
     code = f"""
@@ -48,16 +50,3 @@ import keras_sac
     # Raised by Keras while it is imported, before this package does anything.
     assert f"No module named '{backend}'" in child.stderr
     assert "/keras/" in child.stderr.replace("keras_sac", "")
-
-
-def test_other_backends_stay_out():
-    others = {"tensorflow", "torch", "jax"} - {keras.backend.backend()}
-    code = f"""
-import sys
-import keras
-before = set(sys.modules)
-import keras_sac
-print(sorted(({others!r} & set(sys.modules)) - before))
-"""
-    child = run(code)
-    assert child.stdout.strip().endswith("[]"), child.stdout + child.stderr

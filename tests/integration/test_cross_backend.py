@@ -6,8 +6,7 @@ import pytest
 
 from keras_sac import SACConv2D, SACDense, SACEinsumDense, bases
 from tests.children import python
-
-BACKENDS = ("tensorflow", "torch", "jax")
+from tests.marks import BACKEND, READERS
 
 CHILD = """
 import sys
@@ -41,7 +40,7 @@ def make(x):
     return keras.Model(inputs, SACDense(4, "random", rank=2)(hidden))
 
 
-@pytest.mark.parametrize("other", BACKENDS)
+@pytest.mark.parametrize("other", [*READERS, pytest.param(BACKEND, marks=pytest.mark.slow)])
 def test_saved_here_loaded_there(rng, tmp_path, other):
     x = rng.normal(size=(10, 6, 5, 2)).astype("float32")
     model = make(x)

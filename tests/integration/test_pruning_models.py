@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from keras_sac import BasisFinetuning, PolynomialDecay, PruningOptimizer, SACDense, bases, sparsity
-from tests.children import OTHER_BACKENDS, python
+from tests.children import python
+from tests.marks import READERS
 from tests.pruning.problem import BATCH, data, fitted, model, zeros
 
 
@@ -114,7 +115,7 @@ np.savez(path + "/child.npz", *model.get_weights(), *before, step=model.optimize
 """
 
 
-@pytest.mark.parametrize("other", OTHER_BACKENDS)
+@pytest.mark.parametrize("other", READERS)
 def test_training_goes_on_on_another_backend(tmp_path, other):
     built = fitted(PruningOptimizer(keras.optimizers.SGD(0.05), schedule()), steps=20)
     built.save(tmp_path / "model.keras")

@@ -13,7 +13,8 @@ from keras_sac import (
     add_kernel_l1,
     bases,
 )
-from tests.children import OTHER_BACKENDS, python
+from tests.children import python
+from tests.marks import READERS
 from tests.pruning.problem import BATCH, data, fitted, model, zeros
 
 SGD = keras.optimizers.SGD
@@ -59,7 +60,7 @@ np.savez(path + "/child.npz", *model.get_weights(), l1=len(model.losses))
 """
 
 
-@pytest.mark.parametrize("other", OTHER_BACKENDS)
+@pytest.mark.parametrize("other", READERS)
 def test_training_goes_on_on_another_backend(tmp_path, other):
     built = model()
     add_kernel_l1(built, 0.05, targets="second")
