@@ -6,8 +6,6 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
-# Where a model that was compiled here goes on training. One from JAX is saved as to be compiled by
-# XLA, and on torch that means `torch.compile`, which takes its time.
 
 
 def python(*arguments, **variables):

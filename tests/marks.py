@@ -18,7 +18,8 @@ def slow_on_jax(test):
 _NEXT = {"tensorflow": "torch", "torch": "jax", "jax": "tensorflow"}
 
 # Files that this backend writes and another one reads. The quick tests go around in a ring, so that
-# each backend writes and each one reads; the slow ones try the other pairs.
+# each backend writes and each one reads; the slow ones try the other pairs. (A model from JAX is
+# saved as to be compiled by XLA, and torch then takes its time to compile it.)
 READERS = [
     pytest.param(each, marks=[] if each == _NEXT[BACKEND] else [pytest.mark.slow])
     for each in _NEXT
