@@ -111,16 +111,10 @@ class Criterion:
         raise NotImplementedError(f"{type(self).__name__} must implement `scores`.")
 
     def ranking(self, weight: Any, state: dict[str, Any]) -> Any:
-        """Return the values by which weights are ranked during training.
+        """Return the values by which weights are ranked during training: the scores by default.
 
-        Override this method to break ties between equal scores.
-
-        Args:
-            weight: as for `scores`.
-            state: as for `scores`.
-
-        Returns:
-            A tensor of the same shape as `weight`. Defaults to `scores(weight, state)`.
+        Override this method to break ties between equal scores. Arguments and result are those of
+        `scores`.
         """
         return self.scores(weight, state)
 

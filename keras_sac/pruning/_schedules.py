@@ -58,8 +58,8 @@ class PruningSchedule:
         self.frequency = integer("frequency", frequency, 1)
         if self.end_step != -1 and self.end_step < self.begin_step:
             raise ValueError(
-                "`end_step` must be >= `begin_step`, or -1 for no end. Received: "
-                f"begin_step={begin_step}, end_step={end_step}"
+                "`begin_step` and `end_step` must satisfy begin_step <= end_step, or end_step=-1 "
+                f"for no end. Received: begin_step={begin_step}, end_step={end_step}"
             )
 
     def __call__(self, step: Any) -> tuple[Any, Any]:

@@ -124,9 +124,9 @@ def test_a_frequency_below_1_is_refused(frequency):
 
 @pytest.mark.parametrize(("begin", "end"), [(5, 4), (100, 0), (1, 0)])
 def test_an_end_before_the_beginning_is_refused(begin, end):
-    with pytest.raises(ValueError, match="`end_step` must be >= `begin_step`"):
+    with pytest.raises(ValueError, match="begin_step <= end_step.*Received: begin_step="):
         ConstantSparsity(0.5, begin, end)
-    with pytest.raises(ValueError, match="`end_step` must be >= `begin_step`"):
+    with pytest.raises(ValueError, match="begin_step <= end_step.*Received: begin_step="):
         PolynomialDecay(0.1, 0.5, begin, end)
 
 
