@@ -113,7 +113,7 @@ def test_the_helper_of_subclasses_is_due_when_that_of_tfmot_is(begin, end, real)
     [
         ((0.5, -1, 10, 1), "begin_step=-1"),
         ((0.5, 0, -1, 1), "end_step=-1"),
-        ((0.5, 4, 3, 1), "`end_step` must be >= `begin_step`"),
+        ((0.5, 4, 3, 1), "begin_step <= end_step"),
         ((0.5, 0, 10, 0), "frequency=0"),
         ((1.0, 0, 10, 1), r"`sparsity` must be a number in \[0, 1\).*sparsity=1.0"),
     ],
