@@ -35,13 +35,7 @@ class EinsumEquation:
         Raises:
             ValueError: if it has none of the three forms.
         """
-        match = _FORM.fullmatch(equation.replace(" ", ""))
-        if match is None:
-            raise ValueError(
-                "`equation` must have the form '[X],[Y]->[Z]', '...[X],[Y]->...[Z]' or "
-                f"'[X]...,[Y]->[Z]...' with letters for X, Y and Z. Received: {equation!r}"
-            )
-        left, inputs, right, kernel, _, outputs, _ = match.groups()
+        left, inputs, right, kernel, _, outputs, _ = _parts(equation)
         return cls(inputs, kernel, outputs, "left" if left else "right" if right else "")
 
     @classmethod
@@ -52,9 +46,7 @@ class EinsumEquation:
             ValueError: if the equation is invalid, or its kernel does not factor.
         """
         self = cls.read(equation)
-        left, _, right, _, out_left, _, out_right = _FORM.fullmatch(  # type: ignore[union-attr]
-            equation.replace(" ", "")
-        ).groups()
+        left, _, right, _, out_left, _, out_right = _parts(equation)
         if (left, right) != (out_left, out_right) or (left and right):
             raise ValueError(
                 "`equation` must have the ellipsis on the same side of input and output, and on "
@@ -167,3 +159,14 @@ class EinsumEquation:
     def _free_label(self) -> str:
         used = set(self.inputs + self.kernel + self.outputs)
         return next(c for c in _LETTERS if c not in used)
+
+
+def _parts(equation: str) -> tuple[str, ...]:
+    """Return the parts of an equation: `...`, inputs, `...`, kernel, `...`, outputs, `...`."""
+    match = _FORM.fullmatch(equation.replace(" ", ""))
+    if match is None:
+        raise ValueError(
+            "`equation` must have the form '[X],[Y]->[Z]', '...[X],[Y]->...[Z]' or "
+            f"'[X]...,[Y]->[Z]...' with letters for X, Y and Z. Received: {equation!r}"
+        )
+    return match.groups()

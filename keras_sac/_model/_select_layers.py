@@ -34,7 +34,7 @@ def select_layers(
     if targets is None:
         return list(among)
     paths = {id(layer): path for path, layer in layer_paths(model).items()}
-    names = [paths.get(id(layer), layer.name) for layer in among]
+    names = [paths.get(id(layer), str(layer.name)) for layer in among]
     selected: set[int] = set()
     for target in as_list(targets):
         check_selector(target)

@@ -82,7 +82,7 @@ class SACConv(SubspaceLayer):
             "dilation_rate": self.dilation_rate,
         }
 
-    def input_grid(self, input_shape: Any) -> tuple[int | None, ...]:
+    def input_grid(self, input_shape: Any) -> tuple[int, ...]:
         """Return the shape of a patch, `(*kernel_size, channels)`."""
         return (*self.kernel_size, input_shape[self._channel_axis])
 

@@ -127,7 +127,7 @@ class SACDense(SubspaceLayer):
         """Return the configuration. It names the kind of the basis; the matrix is a weight."""
         return {**super().get_config(), "units": self.units}
 
-    def input_grid(self, input_shape: Any) -> tuple[int | None, ...]:
+    def input_grid(self, input_shape: Any) -> tuple[int, ...]:
         """Return `(in_dim,)`."""
         return (input_shape[-1],)
 

@@ -141,7 +141,7 @@ class SACEinsumDense(SubspaceLayer):
         )
         return config
 
-    def input_grid(self, input_shape: Any) -> tuple[int | None, ...]:
+    def input_grid(self, input_shape: Any) -> tuple[int, ...]:
         """Return the sizes of the contracted axes, in the kernel's order."""
         parsed = self._parsed
         axes = parsed.input_axes(parsed.contracted, len(input_shape))

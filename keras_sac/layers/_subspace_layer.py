@@ -133,7 +133,7 @@ class SubspaceLayer(keras.layers.Layer, abc.ABC):
     # What a subclass implements.
 
     @abc.abstractmethod
-    def input_grid(self, input_shape: Any) -> tuple[int | None, ...]:
+    def input_grid(self, input_shape: Any) -> tuple[int, ...]:
         """Return the shape of one row of inputs, before it is flattened to `(in_dim,)`.
 
         `(in_dim,)` for a dense layer, `(*kernel_size, channels)` for a convolution. The `"dct"`
@@ -177,7 +177,13 @@ class SubspaceLayer(keras.layers.Layer, abc.ABC):
 
     def rows(self, inputs: np.ndarray) -> np.ndarray:
         """Return a batch of inputs as rows: `(batch, ...)` to `(n, in_dim)`."""
-        return stock_kind(self.stock_class).rows(self, inputs)
+        rows = stock_kind(self.stock_class).rows(self, inputs)
+        if rows is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} must implement `rows`: the table of layer classes does not "
+                f"say how {self.stock_class.__name__} reads its inputs as rows."
+            )
+        return rows
 
     def is_factored(self, inputs: Any) -> bool:
         """Return whether the layer computes `(x B) L`, cheaper at small rank, or `x (B L)`."""
