@@ -15,6 +15,9 @@ def slow_on_jax(test):
     return test
 
 
+# For whole experiments: quick on the first backend of `make test`, slow on the others.
+slow_elsewhere = [] if BACKEND == "tensorflow" else [pytest.mark.slow]
+
 _NEXT = {"tensorflow": "torch", "torch": "jax", "jax": "tensorflow"}
 
 # Files that this backend writes and another one reads. The quick tests go around in a ring, so that

@@ -1,4 +1,4 @@
-"""The examples in the docstrings run, on the backend at hand."""
+"""The examples in the docstrings run."""
 
 import doctest
 import importlib
@@ -7,6 +7,9 @@ import pathlib
 import pytest
 
 import keras_sac
+
+# On one backend: what they call is tested on all of them.
+pytestmark = pytest.mark.backend_free
 
 FOLDER = pathlib.Path(keras_sac.__file__).parent
 MODULES = [

@@ -12,6 +12,9 @@ from harness import experiment, rows, splits, training
 from harness.command_line import main
 from harness.datasets import load
 from harness.options import Options
+from tests.marks import slow_elsewhere
+
+pytestmark = slow_elsewhere
 
 TINY = ("--dataset", "digits", "--limit", "120", "--epochs", "1")
 

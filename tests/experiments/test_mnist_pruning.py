@@ -12,6 +12,9 @@ from harness import pruning_methods, pruning_network, rows, splits, tfmot_row, t
 from harness.command_line import main
 from harness.datasets import load
 from harness.options import Options
+from tests.marks import slow_elsewhere
+
+pytestmark = slow_elsewhere
 
 TINY = ("--dataset", "digits", "--limit", "120", "--epochs", "2", "--finetune-epochs", "1")
 FAST = (*TINY, "--frequency", "1", "--seeds", "3")

@@ -12,6 +12,9 @@ from harness import rows, sparse_methods, splits, training
 from harness.command_line import main
 from harness.datasets import load
 from keras_sac import SACDense
+from tests.marks import slow_elsewhere
+
+pytestmark = slow_elsewhere
 
 TINY = ("--dataset", "digits", "--limit", "120", "--epochs", "2", "--seeds", "3")
 LAYERS = {"padding": "same", "hidden_units": 64}

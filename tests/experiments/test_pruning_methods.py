@@ -8,6 +8,9 @@ import pytest
 
 from harness import pruning_methods, pruning_network, rows, sparse_training, training
 from harness.splits import Split
+from tests.marks import slow_elsewhere
+
+pytestmark = slow_elsewhere
 
 PADDING = "same"
 SCHEDULE = {"frequency": 2, "initial_sparsity": 0.5, "end": 0.8}

@@ -7,6 +7,9 @@ import pytest
 from harness import rows, training
 from harness.splits import Split
 from keras_sac import SACDense
+from tests.marks import slow_elsewhere
+
+pytestmark = slow_elsewhere
 
 CLASSES = 3
 
