@@ -7,7 +7,7 @@ BACKEND ?= jax
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -q
-BACKENDS := tensorflow torch jax
+BACKENDS := torch tensorflow jax
 # Most of the time of the quick tests on JAX is compilation; the slow ones run what users run.
 XLA_QUICK := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 # `make nightly` makes an environment of its own: the newest release of every dependency, and

@@ -16,7 +16,7 @@ def slow_on_jax(test):
 
 
 # For whole experiments: quick on the first backend of `make test`, slow on the others.
-slow_elsewhere = [] if BACKEND == "tensorflow" else [pytest.mark.slow]
+slow_elsewhere = [] if BACKEND == "torch" else [pytest.mark.slow]
 
 _NEXT = {"tensorflow": "torch", "torch": "jax", "jax": "tensorflow"}
 
