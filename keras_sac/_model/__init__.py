@@ -17,7 +17,7 @@ from keras_sac._model._calls import Call, watched_calls
 from keras_sac._model._copying import check_graph, copied, is_graph, reachable_layers
 from keras_sac._model._einsum_equation import EinsumEquation
 from keras_sac._model._input_batches import input_batches
-from keras_sac._model._kernels import KERNEL_NAMES, Kernel, check_model, describe, kernels_of
+from keras_sac._model._kernels import Kernel, check_model, describe, kernels_of
 from keras_sac._model._labelled_batches import labelled_batches
 from keras_sac._model._layer_table import (
     KernelAxes,

@@ -39,7 +39,6 @@ class Selection:
         for selector in selectors:
             check_selector(selector, self.refused)
         self.selectors = selectors
-        self._selected: set[int] = set()
         self._places: list[list[Any]] = []
 
     @classmethod
@@ -54,8 +53,7 @@ class Selection:
         Raises:
             ValueError: if a name among the selectors belongs to two layers.
         """
-        self._selected = set().union(*(_selected(each, kernels) for each in self.selectors))
-        return self._selected
+        return set().union(*(_selected(each, kernels) for each in self.selectors))
 
     def remember(self, kernels: Sequence[Kernel]) -> None:
         """Remember the variables that this selected and no selection before it did."""
@@ -88,11 +86,9 @@ Kind = TypeVar("Kind", bound=Selection)
 
 def as_selections(targets: Any, kind: type[Kind]) -> tuple[Kind, ...] | None:
     """Return `targets=` as selections of a kind; `None`, for all kernels, stays `None`."""
-    if targets is None or (isinstance(targets, tuple | list) and not targets):
-        return None if targets is None else tuple(as_list(targets))
-    if isinstance(targets, list | tuple):
-        return tuple(t if kind.is_one(t) else kind(t) for t in targets)
-    return (targets if kind.is_one(targets) else kind(targets),)
+    if targets is None:
+        return None
+    return tuple(each if kind.is_one(each) else kind(each) for each in as_list(targets))
 
 
 def select_kernels(
