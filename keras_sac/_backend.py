@@ -1,7 +1,8 @@
 """Helpers that differ between the backends TensorFlow, PyTorch and JAX."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -89,6 +90,34 @@ def is_exported_by_torch() -> bool:
     import torch
 
     return torch.compiler.is_exporting() or torch.jit.is_tracing()
+
+
+def attributes(layer: Any) -> dict[str, Any]:
+    """Return the attributes of a layer, with those that torch keeps in registers of its own."""
+    if keras.backend.backend() != "torch":
+        return vars(layer)
+    registers = {**getattr(layer, "_modules", {}), **getattr(layer, "_buffers", {})}
+    # Keras makes this list of its variables' values for torch whenever it is missing.
+    registers.pop("_torch_params", None)
+    return {**vars(layer), **registers}
+
+
+def copied_module(value: Any, copies: Iterable[tuple[Any, Any]]) -> Any:
+    """Return a copy of a torch module that is no Keras layer; return anything else itself.
+
+    Args:
+        value: any object.
+        copies: pairs of an object and its copy. The values of the variables among them are the
+            parameters of the module, and take their place in its copy.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if isinstance(value, torch.nn.Module):
+            variables = [pair for pair in copies if isinstance(pair[0], keras.Variable)]
+            values = {id(old.value): new.value for old, new in variables}
+            return copy.deepcopy(value, values)
+    return value
 
 
 def without_gradients() -> contextlib.AbstractContextManager[Any]:

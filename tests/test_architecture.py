@@ -38,7 +38,7 @@ ARROWS = {
     "sparse_runtime": set(),
     "layers": {"bases"},
     "conversion": {"layers"},
-    "deployment": {"conversion"},
+    "deployment": {"conversion", "layers"},
     "tfmot": {"pruning"},
     "__main__": {"analysis", "deployment", "sparse_file"},
 }

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sac._model._copying import is_graph
+from keras_sac._model._graphs import is_graph
 
 
 def has_symbolic_inputs(model: keras.Model) -> bool:

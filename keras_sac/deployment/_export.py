@@ -14,6 +14,7 @@ from keras_sac.deployment._exported import Exported, ExportError, size_of
 from keras_sac.deployment._formats import FORMATS, writers
 from keras_sac.deployment._verification import kernel_counts, verified
 from keras_sac.deployment._write_format import write_on
+from keras_sac.layers import sac_layers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +110,7 @@ def export(
 
 def _plain(model: keras.Model, merge: str) -> "tuple[keras.Model, pd.DataFrame | None]":
     """Return the model with stock layers in place of SAC layers, and the report of `merge_sac`."""
-    if merge != "always" and not is_graph(model):
+    if not sac_layers(model) or (merge != "always" and not is_graph(model)):
         return model, None
     plain, report = merge_sac(model, merge=merge)
     left = report[~report["merged"]]
