@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_sac._model._layer_table import KernelAxes, kind_of
 from keras_sac._model._walk import all_layers
@@ -32,6 +33,7 @@ class Kernel:
         skip_reason: why the variable is not selected by default; `None` if it is.
         never: whether a layer, a name, a regular expression or a callable does not select it
             either. The variable itself as a target always does.
+        layer: the layer that holds the variable; `None` if it is not known.
     """
 
     variable: keras.Variable
@@ -42,11 +44,30 @@ class Kernel:
     input_axis: int
     skip_reason: str | None
     never: bool
+    layer: keras.layers.Layer | None = None
 
     @property
     def size(self) -> int:
         """Number of weights."""
         return math.prod(self.shape)
+
+    @property
+    def locked(self) -> str | None:
+        """Why the variable must not be changed; `None` if it may be."""
+        if getattr(self.layer, "quantization_mode", None):
+            return "its layer is quantized, so it holds packed integers. Do this before `quantize`"
+        if getattr(self.layer, "lora_enabled", False):
+            return (
+                "its layer has LoRA adapters, and multiplies by their sum. Do this before "
+                "`enable_lora`, or save and load the model, which merges the adapters"
+            )
+        return None
+
+    def values(self) -> np.ndarray:
+        """Return what the layer multiplies by: unpacked, and with adapters added."""
+        kind = kind_of(self.layer) if self.locked else None
+        known = {} if kind is None else kind.multiplied(self.layer)
+        return keras.ops.convert_to_numpy(known.get(self.variable.name, self.variable))
 
 
 def describe(
@@ -136,6 +157,7 @@ def _described(
         input_axis=axes.input_axis,
         skip_reason=reason,
         never=never,
+        layer=owner,
     )
 
 
@@ -163,10 +185,11 @@ def _is_transposed(shape: tuple[int, ...], path: str, width: int | None) -> bool
 
 
 def _is_depthwise(shape: tuple[int, ...], path: str, width: int | None) -> bool:
-    if width is not None:
+    if width is not None and shape[-2] > 1:
         # (..., inputs, multiplier) with a bias of inputs x multiplier.
-        return width == shape[-1] * shape[-2] and shape[-2] > 1
-    return shape[-1] == 1 or bool(_DEPTHWISE_NAME.search(path.split("/")[-2]))
+        return width == shape[-1] * shape[-2]
+    named = bool(_DEPTHWISE_NAME.search(path.split("/")[-2]))
+    return named or (width is None and shape[-1] == 1)
 
 
 def _skip_reason(shape: tuple[int, ...], path: str, axes: KernelAxes) -> tuple[str | None, bool]:
