@@ -149,8 +149,11 @@ LIES = {
     "a path that is taken": (tensor(path="layers/normalization/vars/0"), "exists"),
     "a path through a tensor": (tensor(path="layers/normalization/vars/0/1"), "."),
     "another shape": (array(shape=[3]), "vars.*do not fit shape"),
-    "a huge shape": (array(shape=[2**50, 2**9]), "do not fit shape|Expected"),
-    "a huge tensor": (array(shape=[2**50], values=2**50), "Expected 1125899906842624 values"),
+    "a huge shape": (array(shape=[2**50, 2**9]), "do not fit shape|claims"),
+    "a huge tensor": (
+        array(shape=[2**50], values=2**50),
+        "claims 1125899906842645 elements for a model with 20",
+    ),
     "frames past the end": (array(frames=[10**9]), "The header declares"),
     "frames that stop before": (array(frames=[1]), "The header declares"),
     "another type": (array(dtype="<f8", stored="<f8"), "Values of <f8|values of <f8"),
@@ -223,5 +226,7 @@ def test_what_keras_refuses_is_said_as_keras_says_it(path):
         members["config.json"] = config
 
     rewrite(path, change=unknown)
-    with pytest.raises(ValueError, match=r"^Could not deserialize 'keras\.layers\.Denser'"):
+    with pytest.raises(
+        ValueError, match=r"No model.*custom_objects.*Could not deserialize 'keras\.layers\.Denser'"
+    ):
         load_sparse(path)
