@@ -3,7 +3,7 @@
 | question | file |
 | --- | --- |
 | How is a file or folder written so that a failure leaves the old one? | `_whole_file.py` |
-| Where is a new file written, and what becomes of it if the process is killed? | `_hidden_folder.py` |
+| Where is a new file written, and what does a killed process leave? | `_hidden_folder.py` |
 | How are named arrays stored and read? | `_npz.py` |
 | How is a damaged archive found? | `_zip_reader.py` |
 """
