@@ -13,6 +13,7 @@ from keras_sac import (
     sparse_runtime,
     tfmot,
 )
+from keras_sac._io import InvalidFileError
 from keras_sac._model import KernelAxes, LayerKind, register_layer
 from keras_sac._version import __version__
 from keras_sac.analysis import activation_sparsity, compare, footprint, latency
@@ -56,6 +57,7 @@ __all__ = [
     "ConstantSparsity",
     "Entmax15",
     "Entmax15Loss",
+    "InvalidFileError",
     "KernelAxes",
     "LayerKind",
     "PolynomialDecay",

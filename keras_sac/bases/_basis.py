@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_sac._arguments import at_least_zero, integer
-from keras_sac._io import check_free, read_npz, write_npz
+from keras_sac._io import check_free, invalid_if_it_fails, read_npz, write_npz
 from keras_sac._model import to_numpy
 
 _TAG = "keras_sac.Basis/1"
@@ -200,8 +200,8 @@ class Basis:
 
         Raises:
             FileNotFoundError: if the file does not exist.
-            ValueError: if the file is truncated, was not written by `save`, or holds no valid
-                basis.
+            InvalidFileError: if the file is damaged or cut short, was not written by `save`, or
+                holds no valid basis.
         """
         arrays = read_npz(
             path,
@@ -210,15 +210,15 @@ class Basis:
             "`Basis.from_matrix`.",
         )
         known = {f.name for f in dataclasses.fields(cls)}
-        if not {"matrix", "kind"} <= set(arrays) <= known:
-            raise ValueError(
-                f"The file of a basis must hold 'matrix' and 'kind', and no entries but "
-                f"{sorted(known)}. Received: {os.fspath(path)!r} with {sorted(arrays)}. Save the "
-                "basis again."
-            )
-        # Zero-dimensional entries hold plain Python values: str, float, int.
-        fields: dict[str, Any] = {k: v.item() if v.ndim == 0 else v for k, v in arrays.items()}
-        return cls(**fields)
+        name = os.fspath(path)
+        with invalid_if_it_fails(f"{name!r} holds no valid basis. {{}}. Save the basis again."):
+            if not {"matrix", "kind"} <= set(arrays) <= known:
+                raise ValueError(
+                    f"The file of a basis must hold 'matrix' and 'kind', and no entries but "
+                    f"{sorted(known)}. Received: {sorted(arrays)}"
+                )
+            # Zero-dimensional entries hold plain Python values: str, float, int.
+            return cls(**{k: v.item() if v.ndim == 0 else v for k, v in arrays.items()})
 
 
 def check_rank(rank: Any, limit: int, meaning: str, advice: str = "") -> int:

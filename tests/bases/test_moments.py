@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_sac.bases import Moments
+from keras_sac.bases import Moments, _device
 from tests.bases.correlated_data import clusters, correlated
 
 pytestmark = pytest.mark.backend_free
@@ -76,8 +76,85 @@ def test_a_mean_far_above_the_deviation(rng, mean, dtype):
 def test_the_first_batch_may_be_far_from_the_others(rng):
     x = correlated(rng, 400, 4)
     x[:10] += 1000.0
-    # The products are about 40 times the covariance here, and single precision rounds them.
-    assert_moments(Moments.from_data(x, batch_size=10), x, rtol=1e-5)
+    assert_moments(Moments.from_data(x, batch_size=10), x)
+
+
+def exact_covariance(x):
+    return np.cov(x.astype(np.float64).T)
+
+
+@pytest.mark.parametrize("level", [1e3, 1e4, 6e4, 1e5])
+@pytest.mark.parametrize("batch_size", [100, 256, 8192])
+@pytest.mark.parametrize("order", ["zeros first", "zeros last", "mixed"])
+def test_dark_and_bright_samples_in_any_order(rng, level, batch_size, order):
+    scales = np.arange(1, 9)
+    x = np.concatenate([np.zeros((256, 8)), level + rng.normal(size=(10_000, 8)) * scales])
+    x = x.astype(np.float32)
+    x = {"zeros first": x, "zeros last": x[::-1], "mixed": rng.permutation(x)}[order]
+    found = np.linalg.eigvalsh(Moments.from_data(x, batch_size=batch_size).covariance)
+    np.testing.assert_allclose(found, np.linalg.eigvalsh(exact_covariance(x)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["exposure", "clusters", "one outlier"])
+def test_a_few_directions_of_much_more_variance_in_one_batch(rng, kind):
+    """More features than the test of single precision looks at."""
+    n, width = 2000, 40
+    x = rng.normal(size=(n, width))
+    if kind == "exposure":
+        x += 1e4 * rng.normal(size=(n, 1)) * rng.uniform(0.5, 1, width)
+    elif kind == "clusters":
+        x += (1e4 * rng.normal(size=(6, width)))[rng.integers(0, 6, n)]
+    else:
+        x[7] += 1e6
+    x = x.astype(np.float32)
+    found = np.linalg.eigvalsh(Moments.from_data(x).covariance)
+    np.testing.assert_allclose(found, np.linalg.eigvalsh(exact_covariance(x)), rtol=1e-4)
+
+
+def test_a_gpu_has_the_same_precision(rng, monkeypatch):
+    monkeypatch.setattr(_device, "on_gpu", lambda: True)
+    monkeypatch.setattr(_device, "_WORTH_A_TRANSFER", 0)
+    monkeypatch.setattr(_device, "_keras_matmul", lambda a, b: a @ b)
+    x = (1e4 * rng.normal(size=(1000, 1)) + rng.normal(size=(1000, 20))).astype(np.float32)
+    found = np.linalg.eigvalsh(Moments.from_data(x).covariance)
+    np.testing.assert_allclose(found, np.linalg.eigvalsh(exact_covariance(x)), rtol=1e-4)
+
+
+def test_merging_very_many_parts(rng):
+    x = (6e4 + rng.normal(size=(5000, 3))).astype(np.float32)
+    y = rng.integers(0, 3, 5000)
+    parts = [Moments().update(x[i : i + 1], y[i : i + 1]) for i in range(5000)]
+    merged = Moments()
+    for part in parts * 10:
+        merged.merge(part)
+    assert merged.count == 50_000
+    exact = exact_covariance(np.concatenate([x] * 10))
+    np.testing.assert_allclose(merged.covariance, exact, rtol=1e-9, atol=1e-9)
+    for c in range(3):
+        np.testing.assert_allclose(
+            merged.class_means[c], x[y == c].mean(0, dtype=float), rtol=1e-12
+        )
+
+
+def test_classes_of_levels_far_apart(rng):
+    y = np.repeat([0, 1, 2], 500)
+    x = (np.array([0.0, 6e4, -3e4])[y][:, None] + rng.normal(size=(1500, 4))).astype(np.float32)
+    moments = Moments.from_data(x, y, batch_size=130)
+    for c in range(3):
+        np.testing.assert_allclose(
+            moments.class_means[c], x[y == c].mean(0, dtype=float), rtol=1e-9, atol=1e-6
+        )
+
+
+def test_a_bad_value_late_in_a_large_batch_leaves_the_moments(rng):
+    moments = Moments().update(rng.normal(size=(10, 2)))
+    before = moments.covariance
+    x = rng.normal(size=(9000, 2))
+    x[8999, 1] = np.nan
+    with pytest.raises(ValueError, match="samples from 8192 on, with NaN.*sample 807 is nan"):
+        moments.update(x)
+    assert moments.count == 10
+    np.testing.assert_array_equal(moments.covariance, before)
 
 
 def test_a_batch_of_many_rows_is_cut(rng):
