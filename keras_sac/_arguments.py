@@ -44,6 +44,18 @@ def one_of(name: str, value: Any, options: Iterable[Any]) -> Any:
     return value
 
 
+def check_keras_3(name: str, value: Any) -> None:
+    """Raise `ValueError` for an object of Keras 2: `tf_keras`, or `tf.keras` where that is it."""
+    modules = {each.__module__.split(".")[0] for each in type(value).__mro__}
+    if "tf_keras" in modules:
+        raise ValueError(
+            f"`{name}` must be made by Keras 3 (`import keras`). Received: {type(value).__name__} "
+            "of tf_keras, which is Keras 2. If the program uses `tf.keras`, unset the environment "
+            "variable TF_USE_LEGACY_KERAS, and load the model with `keras.saving.load_model` from "
+            "its `.h5` or `.keras` file, or set the weights of the same model made by Keras 3."
+        )
+
+
 def is_verbose(verbose: Any) -> bool:
     """Return whether to show something: for `"auto"`, 1 and 2, as Keras has them; not for 0."""
     return one_of("verbose", verbose, ("auto", 0, 1, 2)) != 0

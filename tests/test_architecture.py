@@ -49,7 +49,7 @@ BACKENDS = {
     "_run/_engines.py",
     "_run/_environment.py",
     "_run/_layer_timing.py",
-    "deployment/_formats.py",
+    "deployment/_torch_writers.py",
     "sparse_runtime/_csr_product.py",
     "sparse_runtime/_semi_structured.py",
 }

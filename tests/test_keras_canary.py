@@ -27,6 +27,7 @@ PRIVATE = {
     "_loss_ids": {"_calls.py"},
     "_is_default": {"_calls.py"},
     "_value": {"_backend.py"},
+    "_handle_name": {"_tensorflow_writers.py"},
     "_layout": {"_pruning_optimizer.py"},
     "_keras_mask": {"_graph_cut.py"},
     "_variables": {"_optimizer.py"},
@@ -96,6 +97,14 @@ def test_the_value_of_a_variable_outside_of_any_scope():
         assert keras.ops.convert_to_numpy(variable._value).tolist() == [1, 1, 1]
     if BACKEND == "torch":
         assert keras.ops.convert_to_tensor(variable) is variable._value
+
+
+def test_the_name_of_a_variable_in_a_graph_of_tensorflow():
+    value = keras.Variable(np.ones(3, "float32"), name="some name").value
+    assert hasattr(value, "_handle_name") == (BACKEND == "tensorflow")
+    if BACKEND == "tensorflow":
+        value._handle_name = "other:0"
+        assert value.name == "other:0"
 
 
 def test_add_variable_of_an_optimizer_takes_a_layout():

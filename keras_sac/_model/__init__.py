@@ -11,11 +11,13 @@
 | What does `targets=` select? | `_selectors.py`, `_targets.py`, `_select_layers.py`, `_places.py` |
 | How are inputs read, batch by batch? | `_input_batches.py`, `_labelled_batches.py` |
 | What can a model be called with? | `_sample_inputs.py` |
+| Which inputs and outputs show whether a copy of a model is right? | `_drawn_inputs.py` |
 """
 
 from keras_sac._model import _stock_layers
 from keras_sac._model._calls import Call, watched_calls
 from keras_sac._model._copying import Copies
+from keras_sac._model._drawn_inputs import Batch, comparison_batches, inference
 from keras_sac._model._einsum_equation import EinsumEquation
 from keras_sac._model._graphs import check_graph, is_graph, reachable_layers
 from keras_sac._model._input_batches import input_batches
@@ -29,7 +31,15 @@ from keras_sac._model._layer_table import (
     why_not_one_product,
 )
 from keras_sac._model._places import places_of, restored
-from keras_sac._model._sample_inputs import batch_of, has_symbolic_inputs, noise, symbolic_inputs
+from keras_sac._model._sample_inputs import (
+    batch_of,
+    has_symbolic_inputs,
+    input_names,
+    input_specs,
+    noise,
+    sample_for,
+    symbolic_inputs,
+)
 from keras_sac._model._select_layers import select_layers
 from keras_sac._model._selectors import Selector, as_list
 from keras_sac._model._targets import Selection, as_selections, report_rows, select_kernels
