@@ -21,11 +21,6 @@ _HINTS = {
         "include TensorFlow's. Recurrent layers work with `unroll=True`, half precision works in "
         "float32. Otherwise export to another format."
     ),
-    "bfloat16": (
-        "The model computes in bfloat16, for which the engine lacks operations. Load it with the "
-        "dtype policy float32 (`keras.config.set_dtype_policy('float32')` before it is made, then "
-        "`set_weights`), or export to another format."
-    ),
     "cannot be reshaped": (
         "The converter fixed the size of an open axis. Fix the axis in the model "
         "(`keras.Input` with a size), or export to another format."
