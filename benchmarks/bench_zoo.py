@@ -29,11 +29,11 @@ import keras
 import numpy as np
 import pandas as pd
 import tyro
+from zoo_models import MODELS, inputs_for
 
 import keras_sac
 from keras_sac.analysis import environment
 from timing import write_result, write_text
-from zoo_models import MODELS, inputs_for
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 # Zeros of a model: half, but for one weight of each small kernel.

@@ -198,6 +198,8 @@ def _skip_reason(shape: tuple[int, ...], path: str, axes: KernelAxes) -> tuple[s
         return "fewer than two axes (a bias, or the scale of a normalization)", True
     if name in _NEVER:
         return "a bias, or the scale of a normalization", True
+    if name.startswith("lora_") or name.endswith(("_scale", "_zero")):
+        return "a LoRA adapter or the scale of a quantized kernel, counted with the kernel", True
     if axes.depthwise or "depthwise" in name:
         return _DEPTHWISE, True
     if not axes.default and name not in KERNEL_NAMES:
