@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras_hub import models as hub
+from keras_hub import models as hub  # pyright: ignore[reportMissingImports]
 
 # Tokens in the vocabulary, and lengths of the sequences.
 TOKENS, LENGTH, FRAMES, BINS = 50, 10, 24, 8

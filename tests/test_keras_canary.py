@@ -1,5 +1,6 @@
-"""Every private or undocumented thing of Keras that keras_sac touches, with one test each (of copies in `test_keras_copying_canary.py`).
+"""Every private or undocumented thing of Keras that keras_sac touches, with one test each.
 
+Those of copies are tested in `test_keras_copying_canary.py`.
 A Keras release that takes one away, or changes what it means, fails here first, with the name of
 the file that has to change. The scan at the end keeps the list complete.
 """
