@@ -320,6 +320,20 @@ def test_normalization_reads_its_weights_when_its_state_is_final():
     assert callable(L.Normalization().finalize_state)
 
 
+def test_every_weight_is_made_by_the_constructor_of_variable(monkeypatch):
+    shapes, make = [], keras.Variable.__init__
+
+    def noted(self, initializer, shape=None, *args, **options):
+        shapes.append(shape)
+        make(self, initializer, shape, *args, **options)
+
+    monkeypatch.setattr(keras.Variable, "__init__", noted)
+    L.Dense(3).build((None, 4))
+    L.SeparableConv2D(5, 2).build((None, 8, 8, 3))
+    L.Dropout(0.5)
+    assert {(4, 3), (3,), (2, 2, 3, 1), (1, 1, 3, 5), (5,), (2,)} <= {*map(tuple, shapes)}
+
+
 def own_names(trees):
     """The names that keras_sac itself defines or assigns."""
     for tree in trees:
