@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import keras_sac
+from keras_sac.pruning._end_of_training import callbacks_of_fit
 
 PACKAGE = pathlib.Path(keras_sac.__file__).parent
 BACKEND = keras.backend.backend()
@@ -32,9 +33,11 @@ PRIVATE = {
     "_keras_mask": {"_graph_cut.py"},
     "_variables": {"_optimizer.py"},
     "_trainable_variables": {"_optimizer.py", "_pruning_optimizer.py", "_proximal_l1.py"},
-    "_iterations": {"_pruning_optimizer.py"},
+    "_iterations": {"_optimizer.py", "_pruning_optimizer.py"},
+    "_trainable_variables_indices": {"_optimizer.py"},
     "_get_variable_index": {"_pruning_optimizer.py"},
-    "_var_key": {"_proximal_l1.py"},
+    "_var_key": {"_optimizer.py", "_proximal_l1.py"},
+    "_version": {"_backend.py"},
     "_model_variables_moving_average": {"_optimizer.py"},
     "_exclude_from_weight_decay": {"_optimizer_state.py"},
     "_exclude_from_weight_decay_pattern": {"_optimizer_state.py"},
@@ -133,6 +136,8 @@ def test_what_an_optimizer_knows_of_its_variables():
     assert optimizer._variables[0] is optimizer._iterations
     assert optimizer._get_variable_index(variables[2]) == 2
     assert optimizer._var_key(variables[1]) != optimizer._var_key(variables[2])
+    keys = [optimizer._var_key(v) for v in variables]
+    assert list(optimizer._trainable_variables_indices) == keys
     averages = optimizer._model_variables_moving_average
     assert [tuple(v.shape) for v in averages] == [tuple(v.shape) for v in variables]
 
@@ -231,6 +236,52 @@ def test_a_step_is_made_anew_by_force():
     assert model.train_function is not before
     model.train_function = None
     model.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+
+
+def test_fit_has_its_callbacks_in_a_local_variable_when_it_finalizes():
+    found = []
+
+    class Watching(keras.optimizers.SGD):
+        def finalize_variable_values(self, var_list):
+            found.append(callbacks_of_fit())
+
+    class Last(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            found.append("end")
+
+    last = Last()
+    model = mlp()
+    model.compile(Watching(), "mse")
+    model.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0, callbacks=[last])
+    assert last in found[0].callbacks
+    # What is appended then is still called.
+    assert found[1:] == ["end"]
+    assert callbacks_of_fit() is None
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a number of torch's tensors")
+def test_each_assignment_raises_the_version_of_a_tensor():
+    variable = keras.Variable(3, dtype="int", trainable=False)
+    before = variable.value._version
+    variable.assign_add(1)
+    middle = variable.value._version
+    variable.assign(9)
+    assert before < middle < variable.value._version
+    assert int(variable.value) == 9
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="`fit` holds the state outside of the model on JAX")
+def test_fit_takes_the_values_out_of_model_and_optimizer():
+    seen = []
+
+    class Watching(keras.optimizers.SGD):
+        def stateless_apply(self, *arguments):
+            seen.extend(v._value for v in [*self.variables, *self._trainable_variables])
+            return super().stateless_apply(*arguments)
+
+    trained(Watching())
+    assert seen == [None] * len(seen)
+    assert len(seen) == 6
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="`fit` holds the state outside of the model on JAX")

@@ -46,6 +46,12 @@ class Target(Selection):
         self.schedule = schedule
         self.pattern = pattern
 
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            getattr(s, "path", None) or getattr(s, "name", None) or repr(s) for s in self.selectors
+        )
+        return f"Target({shown}, schedule={self.schedule}, pattern={self.pattern})"
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, with selected variables by their place."""
         serialize = keras.saving.serialize_keras_object
