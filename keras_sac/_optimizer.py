@@ -227,6 +227,8 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         with another optimizer around this one, such as a `LossScaleOptimizer`, fits too.
         """
         values = [np.asarray(store[str(i)]) for i in range(len(store.keys()))]
+        if not values:
+            return  # The file has no state of an optimizer.
         if not self.built:
             self._loaded = Opaque(values)
             return
