@@ -104,8 +104,8 @@ def _counted(model: keras.Model) -> tuple[list[Kernel], dict[str, str]]:
     """
     kernels = kernels_of(model)
     others = [k for k in describe(model.weights, [model]) if k.skip_reason is not None]
-    # A variable with one axis is no kernel, and a depthwise kernel is documented not to be pruned.
-    large = [k for k in others if not k.never]
+    # Not biases and depthwise kernels, and not what a layer never trains, such as the basis of SAC.
+    large = [k for k in others if not k.never and k.variable.trainable]
     left_out, counted = sum(k.size for k in large), sum(k.size for k in kernels)
     if left_out > 0.1 * (counted + left_out):
         listed = sorted(large, key=lambda k: -k.size)[:3]
