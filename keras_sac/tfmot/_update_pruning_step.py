@@ -133,7 +133,6 @@ class UpdatePruningStep(keras.callbacks.Callback):
             )
         self._steps_before = pruner.pruning_step
 
-
     def _apply(self) -> None:
         if self._loop is not None:
             self._loop.apply()
