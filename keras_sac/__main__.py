@@ -1,8 +1,13 @@
 """The command line: `python -m keras_sac inspect model.keras`, `... export model.keras out`."""
 
 import argparse
+import errno
+import json
+import os
 import sys
+import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -46,7 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     write = commands.add_parser("export", help="write a model for another program")
     _add_model(write)
     write.add_argument("path", help="new folder or file")
-    write.add_argument("--format", default="tf_saved_model", choices=FORMATS)
+    write.add_argument(
+        "--format",
+        choices=[*FORMATS, "tflite"],
+        help="by default, what the ending of the path says; a folder is a SavedModel",
+    )
     write.add_argument(
         "--merge",
         default="cheaper",
@@ -90,9 +99,58 @@ def _export(options: argparse.Namespace) -> None:
 
 def _loaded(options: argparse.Namespace) -> keras.Model:
     classes = custom_objects(options.custom_objects_module)
-    if options.model.endswith(".keras"):
-        return keras.saving.load_model(options.model, custom_objects=classes, compile=False)
-    return load_sparse(options.model, custom_objects=classes)
+    if not os.path.exists(options.model):
+        raise FileNotFoundError(errno.ENOENT, "There is no such file", options.model)
+    try:
+        if options.model.endswith(".keras"):
+            if not zipfile.is_zipfile(options.model):
+                raise zipfile.BadZipFile("not a complete zip archive")
+            return keras.saving.load_model(options.model, custom_objects=classes, compile=False)
+        return load_sparse(options.model, custom_objects=classes)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        own = [name for name in _own_classes(options.model) if name.split(".")[-1] not in classes]
+        if own:
+            raise ValueError(
+                f"{options.model!r} has classes that are not Keras': {', '.join(own)}. Pass the "
+                "module that defines them, such as `--custom-objects-module my_layers`. Received: "
+                f"--custom-objects-module {options.custom_objects_module}. {reason}"
+            ) from error
+        raise ValueError(
+            f"{options.model!r} cannot be read as a model. It may be damaged, or not be complete: "
+            f"save or copy it again. {reason}"
+        ) from error
+
+
+def _own_classes(path: str) -> list[str]:
+    """Return the classes in a file's configuration that are neither Keras' nor this package's."""
+    found: dict[str, None] = {}
+
+    def visit(value: Any) -> None:
+        if isinstance(value, dict):
+            module = value.get("module")
+            if isinstance(value.get("class_name"), str) and "config" in value:
+                first = str(module or "").split(".")[0]
+                registered = str(value.get("registered_name") or "").split(">")[0]
+                if not {first, registered} & {"keras", "keras_sac", "builtins"}:
+                    found[f"{module}.{value['class_name']}" if module else value["class_name"]] = (
+                        None
+                    )
+            for each in value.values():
+                visit(each)
+        elif isinstance(value, list):
+            for each in value:
+                visit(each)
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith(".json"):
+                    visit(json.loads(archive.read(name)))
+    except (OSError, ValueError, zipfile.BadZipFile):
+        # What a damaged file says of its classes is no reason for its error.
+        return []
+    return list(found)
 
 
 if __name__ == "__main__":

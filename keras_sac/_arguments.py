@@ -21,7 +21,7 @@ def fraction(name: str, value: Any) -> float:
     if not 0.0 <= number < 1.0:
         raise ValueError(
             f"`{name}` must be a number in [0, 1). Received: {name}={value!r}."
-            + (f" Did you mean {number / 100}?" if 1 < number <= 100 else "")
+            + (f" Did you mean {number / 100}?" if 1 < number < 100 else "")
         )
     return float(number)
 
@@ -42,6 +42,18 @@ def one_of(name: str, value: Any, options: Iterable[Any]) -> Any:
             f"`{name}` must be one of {', '.join(map(repr, known))}. Received: {name}={value!r}"
         )
     return value
+
+
+def check_keras_3(name: str, value: Any) -> None:
+    """Raise `ValueError` for an object of Keras 2: `tf_keras`, or `tf.keras` where that is it."""
+    modules = {each.__module__.split(".")[0] for each in type(value).__mro__}
+    if "tf_keras" in modules:
+        raise ValueError(
+            f"`{name}` must be made by Keras 3 (`import keras`). Received: {type(value).__name__} "
+            "of tf_keras, which is Keras 2. If the program uses `tf.keras`, unset the environment "
+            "variable TF_USE_LEGACY_KERAS, and load the model with `keras.saving.load_model` from "
+            "its `.h5` or `.keras` file, or set the weights of the same model made by Keras 3."
+        )
 
 
 def is_verbose(verbose: Any) -> bool:

@@ -1,15 +1,14 @@
 """Run an exported file in a process that cannot import keras_sac, and return its outputs."""
 
-import itertools
 import pathlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_sac._run._child_process import run
-from keras_sac._run._engines import flat
+from keras_sac._run._engines import numbered, save_batch
 
 _ENGINES = pathlib.Path(__file__).with_name("_engines.py")
 
@@ -19,10 +18,12 @@ class FileOutputs(NamedTuple):
 
     Attributes:
         outputs: for each batch, the list of output arrays.
+        names: names of the outputs; empty if the format has none.
         constants: number of elements and of zeros for each array stored in the file.
     """
 
     outputs: list[list[np.ndarray]]
+    names: list[str]
     constants: list[tuple[int, int]]
 
 
@@ -41,27 +42,23 @@ def outputs_of_file(path: str, batches: Sequence[Any], names: Sequence[str]) -> 
         files = [str(pathlib.Path(folder, f"{i}.npz")) for i in range(2 * len(batches))]
         inputs, outputs = files[::2], files[1::2]
         for file, batch in zip(inputs, batches, strict=True):
-            np.savez(file, *flat(batch))
+            save_batch(file, batch)
         task = {
             "file": str(_ENGINES),
             "blocked": ["keras_sac"],
             "path": path,
             "inputs": inputs,
             "outputs": outputs,
-            "structure": _numbered(batches[0], itertools.count()),
+            "structure": numbered(batches[0]),
             "names": list(names),
         }
-        constants = run(task, TF_CPP_MIN_LOG_LEVEL="3")["constants"]
-        return FileOutputs([_arrays(file) for file in outputs], [(n, k) for n, k in constants])
-
-
-def _numbered(structure: Any, numbers: Iterator[int]) -> Any:
-    # In the order of `flat`.
-    if isinstance(structure, dict):
-        return {key: _numbered(structure[key], numbers) for key in sorted(structure)}
-    if isinstance(structure, list | tuple):
-        return [_numbered(each, numbers) for each in structure]
-    return next(numbers)
+        # Without a GPU, whose products may be in TF32.
+        found = run(task, TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
+        return FileOutputs(
+            [_arrays(file) for file in outputs],
+            found["names"],
+            [(n, k) for n, k in found["constants"]],
+        )
 
 
 def _arrays(file: str) -> list[np.ndarray]:

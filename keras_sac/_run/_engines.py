@@ -5,6 +5,7 @@ alone, without the package.
 """
 
 import importlib
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -25,8 +26,46 @@ def flat(structure: Any) -> list[Any]:
     return [structure]
 
 
+def mapped(function: Any, structure: Any) -> Any:
+    """Return a structure with a function applied to each leaf."""
+    if isinstance(structure, dict):
+        return {key: mapped(function, each) for key, each in structure.items()}
+    if isinstance(structure, list | tuple):
+        return type(structure)(mapped(function, each) for each in structure)
+    return function(structure)
+
+
+def numbered(structure: Any) -> Any:
+    """Return a structure of lists and dicts with the position in `flat` at each leaf."""
+    numbers = itertools.count()
+
+    def visit(each: Any) -> Any:
+        if isinstance(each, dict):
+            return {key: visit(each[key]) for key in sorted(each)}
+        return [visit(x) for x in each] if isinstance(each, list | tuple) else next(numbers)
+
+    return visit(structure)
+
+
+def save_batch(file: str, batch: Inputs) -> None:
+    """Write the arrays of a structure to an `.npz` file, in the order of `flat`."""
+    arrays = [np.asarray(each) for each in flat(batch)]
+    # Objects, such as the texts that a file returns, would need pickle; NumPy has no bfloat16.
+    casts = {"O": np.str_, "V": np.float32}
+    np.savez(file, *(x.astype(casts.get(x.dtype.kind, x.dtype), copy=False) for x in arrays))
+
+
+def load_batch(file: str, structure: Any) -> Inputs:
+    """Return the arrays that `save_batch` wrote, in a structure made by `numbered`."""
+    with np.load(file) as arrays:
+        return mapped(lambda number: arrays[f"arr_{number}"], structure)
+
+
 class TensorFlow:
-    """Run a SavedModel in TensorFlow."""
+    """Run a SavedModel in TensorFlow, which casts the inputs itself."""
+
+    names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
 
     def __init__(self, path: str, threads: int | None = None):
         import tensorflow as tf
@@ -58,12 +97,17 @@ class OnnxRuntime:
         self._session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
-        self.names = [each.name for each in self._session.get_inputs()]
+        entries = self._session.get_inputs()
+        self.names = [each.name for each in entries]
+        self.output_names = [each.name for each in self._session.get_outputs()]
+        types = [each.type.removeprefix("tensor(").removesuffix(")") for each in entries]
+        self._dtypes = [_ONNX_DTYPES.get(each, each) for each in types]
         self.threads = threads
 
     def __call__(self, inputs: Inputs) -> list[np.ndarray]:
         """Return the outputs in the order of the file."""
-        return self._session.run(None, _named(inputs, self.names))  # type: ignore[return-value]
+        feeds = _named(inputs, self.names, self._dtypes)
+        return self._session.run(None, feeds)  # type: ignore[return-value]
 
     def constants(self) -> Iterator[np.ndarray]:
         """Yield the arrays stored in the file."""
@@ -75,6 +119,10 @@ class OnnxRuntime:
             if node.op_type == "Constant":
                 tensors = [each.t for each in node.attribute if each.name == "value"]
                 yield from (onnx.numpy_helper.to_array(each) for each in tensors)
+
+
+# The names that ONNX Runtime gives to dtypes, where NumPy has others.
+_ONNX_DTYPES = {"float": "float32", "double": "float64", "string": "str"}
 
 
 def without_telemetry() -> Any:
@@ -108,11 +156,13 @@ class OpenVino:
         self._model = core.read_model(path)
         self._compiled = core.compile_model(self._model, "CPU", settings)
         self.names = [each.any_name for each in self._compiled.inputs]
+        self.output_names = [min(each.names, default="") for each in self._compiled.outputs]
+        self._dtypes = [each.element_type.to_dtype() for each in self._compiled.inputs]
         self.threads = threads or self._compiled.get_property("INFERENCE_NUM_THREADS")
 
     def __call__(self, inputs: Inputs) -> list[np.ndarray]:
         """Return the outputs in the order of the file."""
-        outputs = self._compiled(_named(inputs, self.names))
+        outputs = self._compiled(_named(inputs, self.names, self._dtypes))
         return [np.array(outputs[each]) for each in self._compiled.outputs]
 
     def constants(self) -> Iterator[np.ndarray]:
@@ -131,12 +181,15 @@ class LiteRT:
         self._run = Interpreter(model_path=path, num_threads=threads).get_signature_runner()
         details = self._run.get_input_details()
         self.names = sorted(details, key=lambda name: details[name]["index"])
+        self._dtypes = [details[name]["dtype"] for name in self.names]
+        names = self._run.get_output_details()
+        self.output_names = sorted(names, key=lambda name: (len(name), name))
         self.threads = threads or 1
 
     def __call__(self, inputs: Inputs) -> list[np.ndarray]:
         """Return the outputs in the order of their numbered names."""
-        outputs = self._run(**_named(inputs, self.names))
-        return [outputs[name] for name in sorted(outputs, key=lambda name: (len(name), name))]
+        outputs = self._run(**_named(inputs, self.names, self._dtypes))
+        return [outputs[name] for name in self.output_names]
 
     def constants(self) -> Iterator[np.ndarray]:
         """Yield the arrays stored in the file."""
@@ -154,6 +207,9 @@ class LiteRT:
 class Torch:
     """Run a `.pt2` file in PyTorch."""
 
+    names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+
     def __init__(self, path: str, threads: int | None = None):
         import torch
 
@@ -162,18 +218,32 @@ class Torch:
         self._torch = torch
         self._program = torch.export.load(path)
         self._module = self._program.module()
+        fed = set(self._program.graph_signature.user_inputs)
+        nodes = [node for node in self._program.graph.nodes if node.name in fed]
+        self._dtypes = {self._array(torch.empty(0, dtype=x.meta["val"].dtype)).dtype for x in nodes}
         self.threads = torch.get_num_threads()
 
     def __call__(self, inputs: Inputs) -> list[np.ndarray]:
         """Return the outputs in the order of `flat`."""
+
+        def tensor(array: np.ndarray) -> Any:
+            alike = [dtype for dtype in self._dtypes if dtype.kind == array.dtype.kind]
+            if alike and array.dtype not in alike:
+                array = array.astype(alike[0])
+            return self._torch.from_numpy(np.ascontiguousarray(array))
+
         with self._torch.inference_mode():
-            outputs = self._module(_mapped(self._torch.from_numpy, inputs))
-        return [each.numpy() for each in flat(outputs)]
+            outputs = self._module(mapped(tensor, inputs))
+        return [self._array(each) for each in flat(outputs)]
+
+    def _array(self, tensor: Any) -> np.ndarray:
+        halved = tensor.dtype == self._torch.bfloat16
+        return (tensor.float() if halved else tensor).detach().numpy()
 
     def constants(self) -> Iterator[np.ndarray]:
         """Yield the arrays stored in the file."""
         arrays = [*self._program.state_dict.values(), *self._program.constants.values()]
-        return (each.detach().numpy() for each in arrays if isinstance(each, self._torch.Tensor))
+        return (self._array(each) for each in arrays if isinstance(each, self._torch.Tensor))
 
 
 ENGINES = {
@@ -233,31 +303,27 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
             at each leaf; `names` of the inputs, in the order of the numbers.
 
     Returns:
-        `constants`: number of elements and of zeros for each array stored in the file.
+        `constants`: number of elements and of zeros for each array stored in the file; `names` of
+        the outputs, empty if the format has none.
     """
     engine = opened(task["path"])
     for inputs, outputs in zip(task["inputs"], task["outputs"], strict=True):
-        with np.load(inputs) as arrays:
-            batch = _mapped(lambda leaf, of=arrays: of[f"arr_{leaf}"], task["structure"])
-            if task["names"] and sorted(getattr(engine, "names", ())) == sorted(task["names"]):
-                batch = dict(zip(task["names"], flat(batch), strict=True))
-            made = engine(batch)
-        np.savez(outputs, *made)
+        batch = load_batch(inputs, task["structure"])
+        if task["names"] and sorted(engine.names) == sorted(task["names"]):
+            batch = dict(zip(task["names"], flat(batch), strict=True))
+        save_batch(outputs, engine(batch))
     constants = [
         [each.size, each.size - int(np.count_nonzero(each))] for each in engine.constants()
     ]
-    return {"constants": constants}
+    return {"constants": constants, "names": engine.output_names}
 
 
-def _named(inputs: Inputs, names: list[str]) -> dict[str, Any]:
+def _named(inputs: Inputs, names: list[str], dtypes: list[Any]) -> dict[str, Any]:
+    """Return the inputs by name, cast to the dtypes of the file as Keras casts them."""
     if isinstance(inputs, dict) and set(inputs) == set(names):
-        return inputs
-    return dict(zip(names, flat(inputs), strict=True))
-
-
-def _mapped(function: Any, structure: Any) -> Any:
-    if isinstance(structure, dict):
-        return {key: _mapped(function, each) for key, each in structure.items()}
-    if isinstance(structure, list | tuple):
-        return type(structure)(_mapped(function, each) for each in structure)
-    return function(structure)
+        arrays = [inputs[name] for name in names]
+    else:
+        arrays = flat(inputs)
+    pairs = zip(arrays, dtypes, strict=True)
+    cast = [np.asarray(array).astype(dtype, copy=False) for array, dtype in pairs]
+    return dict(zip(names, cast, strict=True))

@@ -12,9 +12,12 @@ def largest_difference(found: Any, expected: Any) -> tuple[float, float]:
     one array counts as an infinite difference.
 
     Args:
-        found: numbers of any shape.
-        expected: numbers of the same shape.
+        found: numbers of any shape, or texts, which are equal or infinitely different.
+        expected: the same of the same shape.
     """
+    if np.asarray(expected).dtype.kind in "OSU":
+        same = np.asarray(found).astype(np.str_) == np.asarray(expected).astype(np.str_)
+        return (0.0 if same.all() else np.inf), 0.0
     found, expected = np.asarray(found, "float64"), np.asarray(expected, "float64")
     same = (found == expected) | (np.isnan(found) & np.isnan(expected))
     with np.errstate(invalid="ignore"):

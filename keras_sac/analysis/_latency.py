@@ -1,15 +1,16 @@
 """Measure the latency of a Keras model or an exported file."""
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from keras_sac._arguments import at_least_zero, integer
-from keras_sac._model import batch_of, check_model, noise
+from keras_sac._arguments import at_least_zero, check_keras_3, integer
+from keras_sac._model import batch_of, check_model, noise, sample_for
 from keras_sac._run import (
     cpu_name,
     device_name,
@@ -78,10 +79,13 @@ def latency(
     warm_up, repeats = integer("warm_up", warm_up, 0), integer("repeats", repeats, 1)
     seconds = at_least_zero("seconds", seconds)
     threads = None if threads is None else integer("threads", threads, 1)
-    if isinstance(model, keras.Model):
+    check_keras_3("model", model)
+    kept: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if not isinstance(model, str | os.PathLike):
         engine, run, threads = _keras(model, engine, threads)
         device = device_name()
-        sample = noise(model, max(sizes)) if sample is None else sample
+        sample = noise(model, max(sizes)) if sample is None else sample_for(model, sample)
+        kept = _state_kept(model)
     else:
         if sample is None:
             raise ValueError(
@@ -91,29 +95,41 @@ def latency(
         run = engines.opened(model, engine, threads)
         threads, device = run.threads, cpu_name()
     rows = []
-    for size in sizes:
-        batch = batch_of(sample, size)
-        measured = times_in_turns(
-            {engine: partial(run, batch)}, repeats=repeats, seconds=seconds, warm_up=warm_up
-        )
-        times = 1000 * np.array(measured[engine])
-        lower, median, upper = np.quantile(times, [0.25, 0.5, 0.75])
-        rows.append(
-            {
-                "engine": engine,
-                "batch_size": size,
-                "median_ms": median,
-                "q25_ms": lower,
-                "q75_ms": upper,
-                "min_ms": times.min(),
-                "repeats": len(times),
-                "threads": threads,
-                "device": device,
-            }
-        )
+    with kept:
+        for size in sizes:
+            batch = batch_of(sample, size)
+            measured = times_in_turns(
+                {engine: partial(run, batch)}, repeats=repeats, seconds=seconds, warm_up=warm_up
+            )
+            times = 1000 * np.array(measured[engine])
+            lower, median, upper = np.quantile(times, [0.25, 0.5, 0.75])
+            rows.append(
+                {
+                    "engine": engine,
+                    "batch_size": size,
+                    "median_ms": median,
+                    "q25_ms": lower,
+                    "q75_ms": upper,
+                    "min_ms": times.min(),
+                    "repeats": len(times),
+                    "threads": threads,
+                    "device": device,
+                }
+            )
     result = table(rows)
     result["threads"] = result["threads"].astype("Int64")
     return result
+
+
+@contextlib.contextmanager
+def _state_kept(model: keras.Model) -> Iterator[None]:
+    """Restore what a call changes: the states of recurrent layers, and others of one's own."""
+    before = [(each, keras.ops.copy(each)) for each in model.non_trainable_variables]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
 
 
 def _keras(

@@ -6,11 +6,13 @@ from keras_sac.deployment._export import export
 from keras_sac.deployment._exported import Exported, ExportError
 from keras_sac.deployment._formats import FORMATS as FORMATS
 from keras_sac.deployment._formats import Format, register_format
+from keras_sac.deployment._signature import Signature
 
 __all__ = [
     "ExportError",
     "Exported",
     "Format",
+    "Signature",
     "export",
     "register_format",
 ]

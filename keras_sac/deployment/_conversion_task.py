@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from keras_sac.deployment._formats import Way
+from keras_sac.deployment._signature import from_task
 from keras_sac.deployment._write_format import write
 
 
@@ -33,7 +35,8 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         task: `model`, the path of a `.keras` file; `path` and `format` of the file to write;
-            `classes`, the name of the module with the user's own layers, or `None`.
+            `index` of the way to write it; `signature`, made by `to_task`; `classes`, the name of
+            the module with the user's own layers, or `None`.
 
     Returns:
         An empty dict.
@@ -45,5 +48,6 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
         compile=False,
         safe_mode=False,
     )
-    write(model, task["path"], task["format"])
+    way = Way(keras.config.backend(), task["index"])
+    write(way, model, task["path"], task["format"], from_task(task["signature"]))
     return {}

@@ -47,7 +47,8 @@ class Exported:
     format: str
     backend: str
     bytes: int
-    merged: "pd.DataFrame | None"
+    # A table would make many lines of the representation.
+    merged: "pd.DataFrame | None" = dataclasses.field(repr=False)
     weights: int
     zeros: int
     largest_difference: float | None

@@ -1,21 +1,26 @@
 """The exported formats: their file endings, and the backends that write them."""
 
 import importlib.util
-from typing import Any
+import pathlib
+from typing import Any, Literal, NamedTuple
 
 import keras
 
-from keras_sac._model import has_symbolic_inputs, noise, symbolic_inputs
-from keras_sac._run import engines
+from keras_sac.deployment import _tensorflow_writers, _torch_writers
+from keras_sac.deployment._signature import Signature
+
+FormatName = Literal["tf_saved_model", "onnx", "litert", "tflite", "openvino", "torch"]
+# Other names for a format.
+_ALIASES = {"tflite": "litert"}
 
 
 class Format:
     """An exported format: how its files end, which backends write it, and how.
 
-    `keras.Model.export` writes the formats of Keras. A format of your own overrides `write`.
+    A format of your own overrides `write`.
 
     Args:
-        name: what users pass as `format=`; for formats of Keras, the name in `keras.Model.export`.
+        name: what users pass as `format=`.
         suffix: ending of the path; `""` for a folder.
         writers: backend -> the package that it needs for the format; the backend to install comes
             first.
@@ -23,7 +28,7 @@ class Format:
     Examples:
         >>> from keras_sac.deployment import Format
         >>> class Weights(Format):
-        ...     def write(self, model, path):
+        ...     def write(self, model, path, signature):
         ...         model.save_weights(path)
         >>> Weights("weights", ".h5", {"torch": "h5py"}).suffix
         '.h5'
@@ -34,69 +39,63 @@ class Format:
         self.suffix = suffix
         self.writers = dict(writers)
 
-    def write(self, model: keras.Model, path: str) -> None:
-        """Write a model on the active backend, with an open batch size.
+    def write(self, model: keras.Model, path: str, signature: Signature) -> None:
+        """Write a model on the active backend, in inference mode.
 
         Args:
-            model: built model of stock layers, without pruning optimizer.
+            model: built model of stock layers, without pruning optimizer. It must not be changed.
             path: new file or folder.
+            signature: names and shapes of the inputs and outputs, and an example of the inputs.
         """
-        # Keras' type stubs allow only "auto" for `verbose`.
-        model.export(path, format=self.name, verbose=False, **self.options(model))
-
-    def options(self, model: keras.Model) -> dict[str, Any]:
-        """Return the options of `keras.Model.export` that leave the batch size open."""
-        return {}
+        raise NotImplementedError
 
 
-class Onnx(Format):
-    """ONNX, through `keras.Model.export`."""
+class _Stock(Format):
+    """A format of this package: a function for each backend."""
 
-    def write(self, model: keras.Model, path: str) -> None:
-        """Call the model once before: Keras needs that for ONNX, outside of a compiled function."""
-        model(noise(model, 1, unknown=32))
-        super().write(model, path)
+    def __init__(self, name: str, suffix: str, writers: dict[str, tuple[str, Any]]):
+        super().__init__(
+            name, suffix, {backend: package for backend, (package, _) in writers.items()}
+        )
+        self._functions = {backend: function for backend, (_, function) in writers.items()}
 
-
-class OpenVino(Format):
-    """OpenVINO, through `keras.Model.export`."""
-
-    def write(self, model: keras.Model, path: str) -> None:
-        """Import OpenVINO without its telemetry before."""
-        engines.without_telemetry()
-        super().write(model, path)
+    def write(self, model: keras.Model, path: str, signature: Signature) -> None:
+        self._functions[keras.config.backend()](model, path, signature)
 
 
-class TorchExport(Format):
-    """`torch.export`, through `keras.Model.export`."""
-
-    def options(self, model: keras.Model) -> dict[str, Any]:
-        """Return the dynamic shapes, which `torch.export` needs."""
-        import torch
-
-        batch = torch.export.Dim("batch", min=1)
-
-        def axes(shape: Any) -> dict[int, Any]:
-            others = {i: torch.export.Dim.AUTO for i, n in enumerate(shape) if i and n is None}
-            return {0: batch, **others}
-
-        if not has_symbolic_inputs(model):
-            return {"dynamic_shapes": {0: batch}}
-        shapes = keras.tree.map_structure(lambda x: axes(x.shape), symbolic_inputs(model))
-        # Keras calls the model with one argument, so the tuple of arguments has one entry.
-        return {"dynamic_shapes": [(shapes,)]}
+def _with_torchscript(model: keras.Model, path: str, signature: Signature) -> None:
+    _torch_writers.write_onnx(model, path, signature, dynamo=False)
 
 
-FORMATS: dict[str, Format] = {
-    each.name: each
-    for each in (
-        Format("tf_saved_model", "", {"tensorflow": "tensorflow"}),
-        Onnx("onnx", ".onnx", {"torch": "onnx", "tensorflow": "tf2onnx"}),
-        Format("litert", ".tflite", {"tensorflow": "tensorflow"}),
-        OpenVino("openvino", ".xml", {"tensorflow": "openvino", "torch": "openvino"}),
-        TorchExport("torch", ".pt2", {"torch": "torch"}),
-    )
-}
+def _with_dynamo(model: keras.Model, path: str, signature: Signature) -> None:
+    _torch_writers.write_onnx(model, path, signature, dynamo=True)
+
+
+_tf, _torch = _tensorflow_writers, _torch_writers
+_STOCK = (
+    _Stock("tf_saved_model", "", {"tensorflow": ("tensorflow", _tf.write_saved_model)}),
+    _Stock(
+        "onnx",
+        ".onnx",
+        {"torch": ("onnx", _with_torchscript), "tensorflow": ("tf2onnx", _tf.write_onnx)},
+    ),
+    # For layers that TorchScript cannot write, such as LayerNormalization with an open axis.
+    _Stock("onnx", ".onnx", {"torch": ("onnxscript", _with_dynamo)}),
+    _Stock("litert", ".tflite", {"tensorflow": ("tensorflow", _tf.write_litert)}),
+    _Stock(
+        "openvino",
+        ".xml",
+        {
+            "tensorflow": ("openvino", _tf.write_openvino),
+            "torch": ("openvino", _torch.write_openvino),
+        },
+    ),
+    _Stock("torch", ".pt2", {"torch": ("torch", _torch.write_program)}),
+)
+# Name -> the ways to write the format; where one fails, the next one is tried.
+FORMATS: dict[str, list[Format]] = {}
+for _each in _STOCK:
+    FORMATS.setdefault(_each.name, []).append(_each)
 
 
 def register_format(form: Format) -> None:
@@ -116,7 +115,7 @@ def register_format(form: Format) -> None:
         >>> import keras
         >>> from keras_sac.deployment import Format, register_format
         >>> class Json(Format):
-        ...     def write(self, model, path):
+        ...     def write(self, model, path, signature):
         ...         with open(path, "w") as file:
         ...             file.write(model.to_json())
         >>> register_format(Json("json", ".json", {keras.backend.backend(): "keras"}))
@@ -125,29 +124,82 @@ def register_format(form: Format) -> None:
         raise ValueError(f"`form` must be a `keras_sac.deployment.Format`. Received: {form!r}")
     if form.name in FORMATS:
         raise ValueError(f"The name of a format must be new. Received: {form.name!r}")
-    FORMATS[form.name] = form
+    FORMATS[form.name] = [form]
 
 
-def writers(form: Format) -> list[str]:
-    """Return the installed backends that write a format; the active backend comes first.
+def format_of(path: Any, format: str | None) -> str:
+    """Return the name of the format to write.
+
+    Args:
+        path: destination; its ending tells the format if `format` is `None`.
+        format: name of a format, or `None`.
 
     Raises:
-        ImportError: if none is installed; the message says what to install.
+        ValueError: if the format is unknown, or its files end otherwise.
+    """
+    suffix = pathlib.Path(path).suffix
+    endings: dict[str, str] = {}
+    for name, forms in FORMATS.items():
+        endings.setdefault(forms[0].suffix, name)
+    listed = ", ".join(f"{end!r} ({name})" for end, name in endings.items() if end)
+    if format is None:
+        if suffix not in endings:
+            raise ValueError(
+                f"The format cannot be inferred from the ending {suffix!r}. Received: "
+                f"path={str(path)!r}. Use one of {listed}, or pass `format=`; a path without an "
+                "ending is a folder for a SavedModel."
+            )
+        return endings[suffix]
+    name = _ALIASES.get(format, format)
+    if name not in FORMATS:
+        raise ValueError(
+            f"`format` must be one of {', '.join(map(repr, FORMATS))}, or None. Received: {format=}"
+        )
+    expected = FORMATS[name][0].suffix
+    if suffix != expected and (expected or suffix in endings):
+        wanted = f"end with {expected!r}" if expected else "be a folder without that ending"
+        raise ValueError(
+            f"`path` must {wanted} for {format=}. Received: path={str(path)!r}. Endings of files: "
+            f"{listed}."
+        )
+    return name
+
+
+class Way(NamedTuple):
+    """A way to write a format.
+
+    Attributes:
+        backend: the backend that writes it.
+        index: position of the way in `FORMATS[name]`.
+    """
+
+    backend: str
+    index: int
+
+
+def ways(name: str) -> list[Way]:
+    """Return the ways in which installed backends write a format; the active backend comes first.
+
+    Raises:
+        ImportError: if no backend that writes it is installed; the message says what to install.
     """
     active = keras.config.backend()
+    forms = FORMATS[name]
     found = [
-        backend
-        for backend in sorted(form.writers, key=lambda backend: backend != active)
+        Way(backend, index)
+        for index, form in enumerate(forms)
+        for backend in form.writers
         if _installed(backend) and _installed(form.writers[backend])
     ]
     if not found:
-        needs = [list(dict.fromkeys(each)) for each in form.writers.items()]
+        needs = [list(dict.fromkeys(each)) for each in forms[0].writers.items()]
         raise ImportError(
-            f"The format {form.name!r} is written by {' or by '.join(map(' with '.join, needs))}, "
+            f"The format {name!r} is written by {' or by '.join(map(' with '.join, needs))}, "
             "whatever the backend of the model, and that is not installed here. Install it: "
             f"`pip install {' '.join(needs[0])}`."
         )
-    return found
+    first = list(forms[0].writers)
+    return sorted(found, key=lambda way: (way.backend != active, first.index(way.backend)))
 
 
 def _installed(package: str) -> bool:

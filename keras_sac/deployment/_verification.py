@@ -1,35 +1,48 @@
 """Verify that an exported file reproduces the model's outputs and keeps its zeros."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 
-from keras_sac._model import (
-    all_layers,
-    batch_of,
-    describe,
-    has_symbolic_inputs,
-    noise,
-    symbolic_inputs,
-)
-from keras_sac._run import ChildError, engines, largest_difference, outputs_of_file
+from keras_sac._model import Batch, all_layers, describe
+from keras_sac._run import ChildError, FileOutputs, largest_difference, outputs_of_file
 from keras_sac.deployment._exported import ExportError
+from keras_sac.deployment._signature import Signature
 
-# Allowed difference, relative to the largest output or to 1, whichever is larger.
+# Allowed difference, relative to the scale of the inputs and to the largest output or to 1,
+# whichever is larger.
 _SINGLE, _HALF = 1e-5, 1e-2
+# Words in the message of an engine -> advice.
+_HINTS = {
+    "Flex delegate": (
+        "LiteRT has no operation for some layer of the model, and its usual builds do not "
+        "include TensorFlow's. Recurrent layers work with `unroll=True`, half precision works in "
+        "float32. Otherwise export to another format."
+    ),
+    "cannot be reshaped": (
+        "The converter fixed the size of an open axis. Fix the axis in the model "
+        "(`keras.Input` with a size), or export to another format."
+    ),
+}
 
 
-def verified(path: str, model: keras.Model, plain: keras.Model, sample: Any) -> float:
+def verified(
+    path: str,
+    model: keras.Model,
+    plain: keras.Model,
+    batches: Sequence[Batch],
+    signature: Signature,
+) -> float:
     """Load a file in a process without keras_sac, and compare it with the model.
 
     Args:
         path: exported file or folder.
         model: model whose outputs the file must reproduce.
         plain: model that was written; the zeros of its kernels must be in the file.
-        sample: inputs, or `None` for random ones.
+        batches: inputs, and the outputs of `model` for them.
+        signature: names of the inputs and outputs.
 
     Returns:
         The largest difference of an output.
@@ -38,75 +51,64 @@ def verified(path: str, model: keras.Model, plain: keras.Model, sample: Any) -> 
         ExportError: if outputs differ by more than 1e-5 of their scale (1e-2 in half precision), if
             zeros were lost, or if the file cannot be loaded or run.
     """
-    batches = list(_batches(model, sample))
-    names = []
-    if has_symbolic_inputs(model):
-        names = [each.name for each in engines.flat(symbolic_inputs(model))]
     try:
-        found = outputs_of_file(path, batches, names)
+        found = outputs_of_file(path, [each.inputs for each in batches], signature.input_names)
     except ChildError as error:
         raise ExportError(
-            f"The exported file cannot be run on its own. {error}{_hint(str(error))}"
+            f"The exported file cannot be run on its own. {error}{_hint(str(error), signature)}"
         ) from error
     _check_zeros(plain, found.constants)
-    pairs = zip(batches, found.outputs, strict=True)
-    return max(_difference(model, batch, outputs) for batch, outputs in pairs)
-
-
-def _hint(error: str) -> str:
-    if "Flex delegate" not in error:
-        return ""
-    return (
-        "\nLiteRT has no operation for some layer of the model, and its usual builds do not "
-        "include TensorFlow's. Recurrent layers work with `unroll=True`, half precision works in "
-        "float32. Otherwise export to another format."
+    return max(
+        _difference(model, batch, _by_name(made, found, signature))
+        for batch, made in zip(batches, found.outputs, strict=True)
     )
 
 
-def _batches(model: keras.Model, sample: Any) -> Iterator[Any]:
-    # Two sizes reveal a batch size that the converter fixed.
-    for size in (3, 1):
-        if sample is not None:
-            yield batch_of(sample, size)
-            continue
-        batch = noise(model, size, unknown=32)
-        yield batch
-        if engines.flat(batch)[0].shape[0] != size:
-            # The model itself has a fixed batch size.
-            return
+def _hint(error: str, signature: Signature) -> str:
+    for words, advice in _HINTS.items():
+        if words.lower() in error.lower():
+            return f"\n{advice}{_open_axes(signature)}"
+    return ""
 
 
-def _difference(model: keras.Model, batch: Any, made: Sequence[np.ndarray]) -> float:
-    outputs = model.predict_on_batch(batch)
-    # Formats order the entries of a dict either by name or as the model does.
-    orders = [engines.flat(outputs)]
-    if isinstance(outputs, dict):
-        orders.append(engines.flat(list(outputs.values())))
+def _open_axes(signature: Signature) -> str:
+    """Name the open axes besides the batch, which converters are most likely to fix."""
+    found = [
+        f"axis {axis} of the input {name!r}, shape {tuple(spec.shape)}"
+        for name, spec in zip(signature.input_names, signature.flat_inputs, strict=True)
+        for axis, size in enumerate(spec.shape)
+        if axis and size is None
+    ]
+    return f" Open here: {'; '.join(found)}." if found else ""
+
+
+def _by_name(made: list[np.ndarray], found: FileOutputs, signature: Signature) -> list[np.ndarray]:
+    """Return the outputs of the file in the order of the model's; a file may have more."""
+    if set(signature.output_names) <= set(found.names):
+        named = dict(zip(found.names, made, strict=True))
+        return [named[name] for name in signature.output_names]
+    return made[: len(signature.output_names)]
+
+
+def _difference(model: keras.Model, batch: Batch, made: Sequence[np.ndarray]) -> float:
+    expected = keras.tree.flatten(batch.outputs)
     shapes = [each.shape for each in made]
-    fitting = [each for each in orders if [array.shape for array in each] == shapes]
-    if not fitting:
-        expected = [array.shape for array in orders[0]]
+    if [each.shape for each in expected] != shapes:
         raise ExportError(
-            f"The file returns outputs of shapes {shapes}; the model returns {expected}."
+            f"The file returns outputs of shapes {shapes}; the model returns "
+            f"{[each.shape for each in expected]}."
         )
-    distance, tolerance = min(_distance(model, each, made) for each in fitting)
+    dtypes = {layer.compute_dtype for layer in all_layers(model)}
+    relative = _HALF if dtypes & {"float16", "bfloat16"} else _SINGLE
+    pairs = [largest_difference(*pair) for pair in zip(made, expected, strict=True)]
+    distance = max([0.0, *(off for off, _ in pairs)])
+    tolerance = relative * batch.scale * max([1.0, *(scale for _, scale in pairs)])
     if not distance <= tolerance:
         raise ExportError(
             f"The file's outputs differ from the model's by {distance:.2g}; expected at most "
             f"{tolerance:.2g}."
         )
     return distance
-
-
-def _distance(
-    model: keras.Model, expected: Sequence[np.ndarray], made: Sequence[np.ndarray]
-) -> tuple[float, float]:
-    """Return the largest difference of the outputs, and the largest one allowed."""
-    dtypes = {layer.compute_dtype for layer in all_layers(model)}
-    relative = _HALF if dtypes & {"float16", "bfloat16"} else _SINGLE
-    pairs = [largest_difference(*pair) for pair in zip(made, expected, strict=True)]
-    scale = max([1.0, *(scale for _, scale in pairs)])
-    return max([0.0, *(off for off, _ in pairs)]), relative * scale
 
 
 def _check_zeros(plain: keras.Model, constants: Sequence[tuple[int, int]]) -> None:

@@ -17,7 +17,7 @@ from keras_sac import (
     sparsity,
 )
 from keras_sac.deployment import ExportError, _export
-from keras_sac.deployment._formats import writers
+from keras_sac.deployment._formats import ways
 from tests.children import python
 from tests.deployment import exported_models as models
 from tests.deployment.own_layers import Doubled
@@ -167,11 +167,11 @@ class Other:
     def __init__(self, change):
         self.change, self.write = change, _export.write_on
 
-    def __call__(self, backend, model, path, *rest):
+    def __call__(self, way, model, path, *rest):
         kernel = model.weights[0]
         values = keras.ops.convert_to_numpy(kernel).copy()
         kernel.assign(self.change(values))
-        self.write(backend, model, path, *rest)
+        self.write(way, model, path, *rest)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_wrong_file_is_not_kept(change, message, tmp_path, monkeypatch):
     prune_to_sparsity(model, 0.8)
     (tmp_path / "m.xml").write_text("old")
     monkeypatch.setattr(_export, "write_on", Other(change))
-    monkeypatch.setattr(_export, "writers", lambda form: writers(form)[:1])
+    monkeypatch.setattr(_export, "ways", lambda form: ways(form)[:1])
     # `Other` changes the model before the zeros are counted, so they are counted here.
     counts = _export.kernel_counts(model)
     monkeypatch.setattr("keras_sac.deployment._verification.kernel_counts", lambda plain: counts)
@@ -201,15 +201,15 @@ def test_a_wrong_file_is_not_kept(change, message, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_where_one_backend_fails_another_tries(tmp_path, monkeypatch, capsys):
-    first, second = writers(_export.FORMATS["openvino"])
+    first, second = (way.backend for way in ways("openvino"))
     write = _export.write_on
 
-    def failing(backend, model, path, *rest):
-        if backend == first:
+    def failing(way, model, path, *rest):
+        if way.backend == first:
             with open(path, "w") as file:
                 file.write("half")
             raise ExportError("The converter has no such operation.")
-        write(backend, model, path, *rest)
+        write(way, model, path, *rest)
 
     monkeypatch.setattr(_export, "write_on", failing)
     record = export(subspace(3), tmp_path / "m.xml", "openvino")
@@ -244,6 +244,22 @@ class Unknown(keras.Model):
     [
         (lambda: subspace(3), "m.h5", {"format": "hdf5"}, ValueError, "must be one of 'tf_saved"),
         (lambda: subspace(3), "m.bin", {"format": "onnx"}, ValueError, "must end with '.onnx'"),
+        (lambda: subspace(3), "m.bin", {}, ValueError, "cannot be inferred from the ending '.bin'"),
+        (
+            lambda: subspace(3),
+            "m.onnx",
+            {"format": "tf_saved_model"},
+            ValueError,
+            "must be a folder without that ending",
+        ),
+        (lambda: subspace(3), "m.onnx", {"format": "tflite"}, ValueError, "end with '.tflite'"),
+        (
+            lambda: subspace(3),
+            "m",
+            {"sample": [np.zeros((2, 12)), np.zeros((2, 12))]},
+            ValueError,
+            "`sample` must have the shape",
+        ),
         (lambda: subspace(3), "old", {}, FileExistsError, "overwrite=True"),
         (lambda: subspace(3), "no/m", {}, FileNotFoundError, "folder to write into"),
         (lambda: subspace(3), "m", {"merge": "maybe"}, ValueError, "'always', 'cheaper', 'never'"),
@@ -281,4 +297,4 @@ def test_a_backend_that_is_not_installed(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match="pip install tensorflow"):
         export(subspace(3), tmp_path / "m")
     with pytest.raises(ImportError, match="by torch with onnx or by tensorflow with tf2onnx"):
-        export(subspace(3), tmp_path / "m.onnx", "onnx")
+        export(subspace(3), tmp_path / "m.onnx")
