@@ -81,6 +81,7 @@ bench: $(VENV)/.installed-all
 	$(BIN)/python benchmarks/bench_deploy.py
 	KERAS_BACKEND=torch $(BIN)/python benchmarks/bench_size.py
 	KERAS_BACKEND=torch $(BIN)/python benchmarks/bench_formats.py
+	KERAS_BACKEND=torch $(BIN)/python benchmarks/bench_damaged_files.py
 	@set -e; for backend in $(BACKENDS); do \
 	    KERAS_BACKEND=$$backend $(BIN)/python benchmarks/bench_sac_dense.py; \
 	done
