@@ -29,6 +29,7 @@ from keras_sac import (
     sparse_runtime,
     tfmot,
 )
+from keras_sac._io import InvalidFileError
 from keras_sac._model import KernelAxes, LayerKind, register_layer
 from keras_sac._version import __version__
 from keras_sac.analysis import activation_sparsity, compare, footprint, latency
@@ -57,6 +58,7 @@ from keras_sac.pruning import (
     PolynomialDecay,
     PruningOptimizer,
     SparsityLogger,
+    apply_masks,
     filter_sparsity,
     prune_by_threshold,
     prune_filters_by_norm,
@@ -72,6 +74,7 @@ __all__ = [
     "ConstantSparsity",
     "Entmax15",
     "Entmax15Loss",
+    "InvalidFileError",
     "KernelAxes",
     "LayerKind",
     "PolynomialDecay",
@@ -89,6 +92,7 @@ __all__ = [
     "activation_sparsity",
     "add_kernel_l1",
     "analysis",
+    "apply_masks",
     "bases",
     "compare",
     "conversion",

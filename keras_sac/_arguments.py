@@ -21,7 +21,7 @@ def fraction(name: str, value: Any) -> float:
     if not 0.0 <= number < 1.0:
         raise ValueError(
             f"`{name}` must be a number in [0, 1). Received: {name}={value!r}."
-            + (f" Did you mean {number / 100}?" if 1 < number <= 100 else "")
+            + (f" Did you mean {number / 100}?" if 1 < number < 100 else "")
         )
     return float(number)
 

@@ -1,7 +1,8 @@
 """Helpers that differ between the backends TensorFlow, PyTorch and JAX."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -62,11 +63,94 @@ def cond(flag: Any, true: Callable[[], Any], false: Callable[[], Any]) -> Any:
     return keras.ops.cond(flag, true, false)
 
 
-def cheap_step(step: Any) -> Any:
-    """Return a step as an integer if that is cheaper than computing with a tensor."""
-    if keras.backend.backend() == "torch" and not _is_symbolic(step):
-        return int(step)
-    return step
+class StepCount:
+    """A count of steps in an integer variable, followed on the host where the backend is eager.
+
+    Eager torch would wait for the device to learn whether anything is due at a step. So the host
+    counts too. It reads the variable only after something else has assigned it, such as a file.
+
+    Args:
+        variable: integer scalar variable.
+    """
+
+    def __init__(self, variable: keras.Variable):
+        self._variable = variable
+        self._count = 0
+        self._seen: Any = None
+
+    @property
+    def on_host(self) -> int | None:
+        """The count; `None` in a compiled step, in a stateless scope, or on another backend."""
+        tensor: Any = getattr(self._variable, "_value", None)
+        if keras.backend.backend() != "torch" or _is_symbolic(tensor):
+            return None
+        if keras.ops.convert_to_tensor(self._variable) is not tensor:
+            return None
+        # Each assignment raises the version of the memory.
+        if self._seen != (id(tensor), tensor._version):
+            self._count = int(tensor)
+            self._seen = (id(tensor), tensor._version)
+        return self._count
+
+    def advance(self, updated: Any) -> Any:
+        """Add 1 if `updated`, and return the new count: an integer where the host counts."""
+        count = self.on_host
+        if count is None:
+            step = self._variable + keras.ops.cast(updated, self._variable.dtype)
+            self._variable.assign(step)
+            return step
+        if updated:
+            self._variable.assign_add(1)
+            tensor = keras.ops.convert_to_tensor(self._variable)
+            self._count, self._seen = count + 1, (id(tensor), tensor._version)
+        return self._count
+
+
+def on_cpu() -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which eager torch creates tensors on the CPU, where reading is free."""
+    if keras.backend.backend() == "torch":
+        return keras.device("cpu")
+    return contextlib.nullcontext()
+
+
+def has_value(variable: keras.Variable) -> bool:
+    """Return whether a variable holds its value; `fit` on JAX takes the values out of variables."""
+    return getattr(variable, "_value", None) is not None
+
+
+def is_readable(variable: keras.Variable) -> bool:
+    """Return whether this process can read the whole value of a variable."""
+    value = getattr(variable, "_value", None)
+    return value is not None and getattr(value, "is_fully_addressable", True)
+
+
+def dense(gradient: Any, rows: int) -> Any:
+    """Return a gradient as a tensor; TensorFlow has that of an embedding as `IndexedSlices`.
+
+    Args:
+        gradient: gradient of a variable.
+        rows: extent of the first axis of the variable.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if isinstance(gradient, tf.IndexedSlices):
+            return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, rows)
+    return gradient
+
+
+def widest_float() -> str:
+    """Return the widest float type that the backend computes with."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return "float64" if jax.config.jax_enable_x64 else "float32"
+    if keras.backend.backend() == "torch":
+        import torch
+
+        # Keras uses the GPU of Apple where there is one. It has no float64.
+        return "float32" if torch.backends.mps.is_available() else "float64"
+    return "float64"
 
 
 def eagerly() -> contextlib.AbstractContextManager[Any]:
@@ -89,6 +173,34 @@ def is_exported_by_torch() -> bool:
     import torch
 
     return torch.compiler.is_exporting() or torch.jit.is_tracing()
+
+
+def attributes(layer: Any) -> dict[str, Any]:
+    """Return the attributes of a layer, with those that torch keeps in registers of its own."""
+    if keras.backend.backend() != "torch":
+        return vars(layer)
+    registers = {**getattr(layer, "_modules", {}), **getattr(layer, "_buffers", {})}
+    # Keras makes this list of its variables' values for torch whenever it is missing.
+    registers.pop("_torch_params", None)
+    return {**vars(layer), **registers}
+
+
+def copied_module(value: Any, copies: Iterable[tuple[Any, Any]]) -> Any:
+    """Return a copy of a torch module that is no Keras layer; return anything else itself.
+
+    Args:
+        value: any object.
+        copies: pairs of an object and its copy. The values of the variables among them are the
+            parameters of the module, and take their place in its copy.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if isinstance(value, torch.nn.Module):
+            variables = [pair for pair in copies if isinstance(pair[0], keras.Variable)]
+            values = {id(old.value): new.value for old, new in variables}
+            return copy.deepcopy(value, values)
+    return value
 
 
 def without_gradients() -> contextlib.AbstractContextManager[Any]:
@@ -197,7 +309,8 @@ def kth_largest(keys: Sequence[Any], k: Any) -> Any | None:
     """Return the k-th largest integer in `keys`, at least 0; `None` if the backend cannot.
 
     Only eager torch can. On the CPU, NumPy's quickselect is faster than that of torch and works on
-    the same memory. TensorFlow and JAX only have `top_k`, which sorts its result.
+    the same memory. On an accelerator a sort is faster than `torch.kthvalue`, which selects with
+    few threads. TensorFlow and JAX only have `top_k`, which sorts its result.
     """
     if keras.backend.backend() != "torch" or any(map(_is_symbolic, keys)):
         return None
@@ -211,7 +324,7 @@ def kth_largest(keys: Sequence[Any], k: Any) -> Any | None:
     if joined.device.type == "cpu":
         value = torch.as_tensor(np.partition(joined.numpy(), rank)[rank], dtype=joined.dtype)
     else:
-        value = torch.kthvalue(joined, rank + 1).values
+        value = torch.sort(joined).values[rank]
     return value.clamp_min(0)
 
 

@@ -1,17 +1,22 @@
 """Base class for optimizers that wrap another optimizer."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 from keras import ops
+
+from keras_sac import _backend
 
 
 class WrappingOptimizer(keras.optimizers.Optimizer):
     """Base class for optimizers that act before and after each update of an inner optimizer.
 
-    A subclass implements `before_update` and `after_update`, with `keras.ops`. Learning rate,
-    weight decay, clipping, loss scale and moving averages are those of the inner optimizer.
+    A subclass implements `select`, `begin`, `before_update` and `after_update`, the last two with
+    `keras.ops`. Learning rate, weight decay, clipping, loss scale and moving averages are those of
+    the inner optimizer.
 
     Args:
         inner_optimizer: a Keras optimizer, or its name.
@@ -22,9 +27,52 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         inner = keras.optimizers.get(inner_optimizer)
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner
+        self._loaded: Opaque | None = None
 
     # Names of the constructor arguments that `get_config` serializes as Keras objects.
     serialized: ClassVar[tuple[str, ...]] = ("inner_optimizer",)
+
+    def select(self, variables: Sequence[keras.Variable]) -> None:
+        """Select the variables to act on, and create the optimizer's own variables.
+
+        Args:
+            variables: the trainable variables of a model.
+
+        Raises:
+            ValueError: if the arguments of the optimizer do not fit the variables. No variable is
+                created then.
+        """
+
+    def begin(self) -> None:
+        """Set the first values of the optimizer's own variables, which may have none yet."""
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Create the variables of this optimizer and of the inner optimizer.
+
+        State that was loaded before this call, from `.weights.h5` or `.h5`, is assigned now.
+
+        Args:
+            variables: the trainable variables of a model. With none nothing is built yet: Keras
+                does that when it loads a model from `.h5`.
+
+        Raises:
+            ValueError: if the optimizer was built for other variables, or its arguments do not fit
+                the variables.
+        """
+        variables = list(variables)
+        if self.built:
+            self.check_same(variables)
+            return
+        if not variables:
+            return
+        self.select(variables)
+        super().build(variables)
+        if not self.inner_optimizer.built:
+            self.inner_optimizer.build(variables)
+        loaded, self._loaded = self._loaded, None
+        with _backend.eagerly():
+            if loaded is None or not self._assigned(loaded.value):
+                self.begin()
 
     def before_update(self, grads: list[Any], variables: Sequence[keras.Variable]) -> Any:
         """Read the gradients, the variables and the inner optimizer before the update.
@@ -42,8 +90,8 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         """Change the variables after the update of the inner optimizer.
 
         Args:
-            updated: boolean scalar tensor, whether the inner optimizer updated the variables. It
-                does not while it accumulates gradients, or if gradients were not finite.
+            updated: whether the inner optimizer updated the variables: `True`, or a boolean scalar
+                tensor. It does not while it accumulates gradients, or if gradients were not finite.
             before: the result of `before_update`.
         """
 
@@ -55,14 +103,20 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
             trainable_variables: the variables. Defaults to those that the optimizer was built for.
         """
         if not self.built:
-            with keras.name_scope(self.name):
-                self.build(trainable_variables)
+            # Without a name scope, so that the paths are those of `optimizer.build`.
+            self.build(trainable_variables)
         variables = trainable_variables or self._trainable_variables
+        self._check_known(variables)
         before = self.before_update(list(grads), variables)
+        inner = self.inner_optimizer
+        if _always_updates(inner):
+            inner.apply(grads, trainable_variables)
+            self.after_update(True, before)
+            return
         # Torch counts in place, so a new tensor is needed; its compiler would optimize `+ 0` away.
-        expected = ops.add(self.inner_optimizer.iterations, 1)
-        self.inner_optimizer.apply(grads, trainable_variables)
-        self.after_update(ops.equal(self.inner_optimizer.iterations, expected), before)
+        expected = ops.add(inner.iterations, 1)
+        inner.apply(grads, trainable_variables)
+        self.after_update(ops.equal(inner.iterations, expected), before)
 
     def stateless_apply(
         self, optimizer_variables: Any, grads: Any, trainable_variables: Any
@@ -78,7 +132,8 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
             The new values of the trainable variables, and the new values of `self.variables`.
 
         Raises:
-            ValueError: if the optimizer is not built.
+            ValueError: if the optimizer is not built, or was built for the variables of another
+                model.
         """
         if not self.built:
             raise ValueError(
@@ -88,17 +143,24 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         # Use the stateless path of the inner optimizer as well: `apply` of a `LossScaleOptimizer`
         # would assign variables inside a branch.
         own, weights, inner = self._variables, self._trainable_variables, self.inner_optimizer
+        if len(trainable_variables) != len(weights):
+            raise self._other_variables(f"{len(trainable_variables)} variables")
+        # `fit` on JAX takes the values out of the variables of its model and of its optimizer.
+        if not _backend.has_value(self._iterations) and any(map(_backend.has_value, weights)):
+            raise self._other_variables("those of another model")
         own_values = list(optimizer_variables[: len(own)])
         inner_values = list(optimizer_variables[len(own) :])
         old = [*_pairs(weights, trainable_variables), *_pairs(inner.variables, inner_values)]
         with keras.StatelessScope([*old, *_pairs(own, own_values)]) as scope:
             before = self.before_update(list(grads), weights)
-            expected = ops.add(inner.iterations, 1)
+            always = _always_updates(inner)
+            expected = None if always else ops.add(inner.iterations, 1)
             own_values = [scope.get_current_value(v) for v in own]
         new_weights, inner_values = inner.stateless_apply(inner_values, grads, trainable_variables)
         new = [*_pairs(weights, new_weights), *_pairs(inner.variables, inner_values)]
         with keras.StatelessScope([*new, *_pairs(own, own_values)]) as scope:
-            self.after_update(ops.equal(inner.iterations, expected), before)
+            updated = True if expected is None else ops.equal(inner.iterations, expected)
+            self.after_update(updated, before)
             new_weights = [scope.get_current_value(v) for v in weights]
             return new_weights, [scope.get_current_value(v) for v in self.variables]
 
@@ -161,18 +223,76 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         }
         return cls(**{**config, **restored})
 
+    def load_own_variables(self, store: Any) -> None:
+        """Set the state of this optimizer and of the inner one from a file."""
+        self.set_weights([store[str(i)] for i in range(len(store.keys()))])
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set the state of this optimizer and of the inner one.
+
+        The state of an optimizer that is not built yet is assigned by `build`. State that was saved
+        with another optimizer around this one, such as a `LossScaleOptimizer`, fits too.
+
+        Args:
+            weights: an array for each of `variables`.
+        """
+        values = [np.asarray(weight) for weight in weights]
+        if self.built and values:
+            self._assigned(values)
+        elif values:  # Else the file has no state of an optimizer.
+            self._loaded = Opaque(values)
+
+    def _assigned(self, values: list[np.ndarray]) -> bool:
+        """Assign the saved values to `self.variables` if they fit, and return whether they do."""
+        variables = self.variables
+        first = len(values) - len(variables)
+        # An optimizer around this one saves scalars of its own first, such as its loss scale.
+        fits = (
+            first >= 0
+            and all(value.shape == () for value in values[:first])
+            and all(
+                value.shape == tuple(variable.shape)
+                for value, variable in zip(values[first:], variables, strict=True)
+            )
+        )
+        if fits:
+            for variable, value in zip(variables, values[first:], strict=True):
+                variable.assign(value)
+            return True
+        warnings.warn(
+            f"The saved optimizer state does not fit the `{type(self).__name__}` {self.name!r} and "
+            f"was not loaded. Its own state begins anew. Received: {len(values)} saved arrays for "
+            f"{len(variables)} variables. {self.not_loaded} To load the state, compile the model "
+            "with the same optimizer, and under the same dtype policy "
+            "(`keras.config.set_dtype_policy`), as it was saved with.",
+            stacklevel=2,
+        )
+        return False
+
+    # What it means for the user that the state of the optimizer was not loaded.
+    not_loaded: ClassVar[str] = ""
+
     def check_same(self, variables: Sequence[keras.Variable]) -> None:
         """Raise `ValueError` if the optimizer was built for other variables."""
         built_for = self._trainable_variables
-        if len(built_for) == len(variables) and all(
-            a is b for a, b in zip(built_for, variables, strict=True)
+        if len(built_for) != len(variables) or any(
+            a is not b for a, b in zip(built_for, variables, strict=True)
         ):
-            return
+            raise self._other_variables(str([v.path for v in variables]))
+
+    def _check_known(self, variables: Sequence[keras.Variable]) -> None:
+        """Raise `ValueError` if the optimizer was not built for one of the variables."""
+        known = self._trainable_variables_indices
+        if any(self._var_key(variable) not in known for variable in variables):
+            raise self._other_variables(str([v.path for v in variables]))
+
+    def _other_variables(self, received: str) -> ValueError:
         name = type(self).__name__
-        raise ValueError(
-            f"This `{name}` was built for other variables: {[v.path for v in built_for]}. "
-            f"Received: {[v.path for v in variables]}. An optimizer cannot change its variables. "
-            f"Create a new one: `{name}.from_config(optimizer.get_config())`."
+        return ValueError(
+            f"This `{name}` was built for other variables: "
+            f"{[v.path for v in self._trainable_variables]}. Received: {received}. An optimizer "
+            "cannot change its variables, be it for another model or after `layer.trainable` has "
+            f"changed. Create a new one: `{name}.from_config(optimizer.get_config())`."
         )
 
 
@@ -232,6 +352,14 @@ def portable_config(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
         inner = portable_config(optimizer.inner_optimizer)
         serialized["config"] = {**serialized["config"], "inner_optimizer": inner}
     return serialized
+
+
+def _always_updates(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether each call of `apply` updates the variables, whatever the gradients are."""
+    if isinstance(optimizer, WrappingOptimizer):
+        return _always_updates(optimizer.inner_optimizer)
+    is_plain = type(optimizer).apply is keras.optimizers.Optimizer.apply
+    return is_plain and not optimizer.gradient_accumulation_steps
 
 
 def _pairs(variables: Sequence[keras.Variable], values: Sequence[Any]) -> list[tuple[Any, Any]]:

@@ -19,9 +19,9 @@ def table(
         columns: their order; without rows, the table still has them.
         total: of all rows, by column. It is `table.attrs["total"]`, not a row of the table.
     """
-    import pandas as pd
+    from keras_sac._wide_table import WideTable
 
-    found = pd.DataFrame(list(rows), columns=None if columns is None else list(columns))
+    found = WideTable(list(rows), columns=None if columns is None else list(columns))
     if total is not None:
         found.attrs["total"] = total
     return found

@@ -18,7 +18,8 @@ PACKAGE = ROOT / "keras_sac"
 # Part of the ground floor -> the other parts that it may import.
 GROUND = {
     "_version": set(),
-    "_table": set(),
+    "_wide_table": set(),
+    "_table": {"_wide_table"},
     "_arguments": set(),
     "_backend": set(),
     "_sparse_array": {"_arguments"},
@@ -38,7 +39,7 @@ ARROWS = {
     "sparse_runtime": set(),
     "layers": {"bases"},
     "conversion": {"layers"},
-    "deployment": {"conversion"},
+    "deployment": {"conversion", "layers"},
     "tfmot": {"pruning"},
     "__main__": {"analysis", "deployment", "sparse_file"},
 }

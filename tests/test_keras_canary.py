@@ -1,5 +1,6 @@
 """Every private or undocumented thing of Keras that keras_sac touches, with one test each.
 
+Those of copies are tested in `test_keras_copying_canary.py`.
 A Keras release that takes one away, or changes what it means, fails here first, with the name of
 the file that has to change. The scan at the end keeps the list complete.
 """
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 import keras_sac
+from keras_sac.pruning._end_of_training import callbacks_of_fit
 
 PACKAGE = pathlib.Path(keras_sac.__file__).parent
 BACKEND = keras.backend.backend()
@@ -32,9 +34,11 @@ PRIVATE = {
     "_keras_mask": {"_graph_cut.py"},
     "_variables": {"_optimizer.py"},
     "_trainable_variables": {"_optimizer.py", "_pruning_optimizer.py", "_proximal_l1.py"},
-    "_iterations": {"_pruning_optimizer.py"},
+    "_iterations": {"_optimizer.py", "_pruning_optimizer.py"},
+    "_trainable_variables_indices": {"_optimizer.py"},
     "_get_variable_index": {"_pruning_optimizer.py"},
-    "_var_key": {"_proximal_l1.py"},
+    "_var_key": {"_optimizer.py", "_proximal_l1.py"},
+    "_version": {"_backend.py"},
     "_model_variables_moving_average": {"_optimizer.py"},
     "_exclude_from_weight_decay": {"_optimizer_state.py"},
     "_exclude_from_weight_decay_pattern": {"_optimizer_state.py"},
@@ -42,6 +46,17 @@ PRIVATE = {
     "_build_at_init": {"_head_layers.py"},
     "_kernel_regularizer": {"_kernel_l1.py"},
     "_input_shape_arg": {"_keras_patches.py"},
+    "_tracker": {"_copying.py"},
+    "_autocast": {"_copying.py"},
+    "_call_context_args": {"_copying.py"},
+    "_call_has_context_arg": {"_copying.py"},
+    "_compile_config": {"_copying.py"},
+    "_compiled_trainable_state": {"_copying.py"},
+    "_eval_epoch_iterator": {"_copying.py"},
+    "_jax_state": {"_copying.py"},
+    "_modules": {"_backend.py"},
+    "_buffers": {"_backend.py"},
+    "_torch_params": {"_backend.py"},
 }
 
 
@@ -122,6 +137,8 @@ def test_what_an_optimizer_knows_of_its_variables():
     assert optimizer._variables[0] is optimizer._iterations
     assert optimizer._get_variable_index(variables[2]) == 2
     assert optimizer._var_key(variables[1]) != optimizer._var_key(variables[2])
+    keys = [optimizer._var_key(v) for v in variables]
+    assert list(optimizer._trainable_variables_indices) == keys
     averages = optimizer._model_variables_moving_average
     assert [tuple(v.shape) for v in averages] == [tuple(v.shape) for v in variables]
 
@@ -222,6 +239,52 @@ def test_a_step_is_made_anew_by_force():
     model.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
 
 
+def test_fit_has_its_callbacks_in_a_local_variable_when_it_finalizes():
+    found = []
+
+    class Watching(keras.optimizers.SGD):
+        def finalize_variable_values(self, var_list):
+            found.append(callbacks_of_fit())
+
+    class Last(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            found.append("end")
+
+    last = Last()
+    model = mlp()
+    model.compile(Watching(), "mse")
+    model.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0, callbacks=[last])
+    assert last in found[0].callbacks
+    # What is appended then is still called.
+    assert found[1:] == ["end"]
+    assert callbacks_of_fit() is None
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a number of torch's tensors")
+def test_each_assignment_raises_the_version_of_a_tensor():
+    variable = keras.Variable(3, dtype="int", trainable=False)
+    before = variable.value._version
+    variable.assign_add(1)
+    middle = variable.value._version
+    variable.assign(9)
+    assert before < middle < variable.value._version
+    assert int(variable.value) == 9
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="`fit` holds the state outside of the model on JAX")
+def test_fit_takes_the_values_out_of_model_and_optimizer():
+    seen = []
+
+    class Watching(keras.optimizers.SGD):
+        def stateless_apply(self, *arguments):
+            seen.extend(v._value for v in [*self.variables, *self._trainable_variables])
+            return super().stateless_apply(*arguments)
+
+    trained(Watching())
+    assert seen == [None] * len(seen)
+    assert len(seen) == 6
+
+
 @pytest.mark.skipif(BACKEND != "jax", reason="`fit` holds the state outside of the model on JAX")
 def test_the_state_of_a_fit_comes_back_to_the_model():
     class Sync(keras.callbacks.Callback):
@@ -255,6 +318,20 @@ def test_low_rank_adapters_are_told_by_an_attribute():
 
 def test_normalization_reads_its_weights_when_its_state_is_final():
     assert callable(L.Normalization().finalize_state)
+
+
+def test_every_weight_is_made_by_the_constructor_of_variable(monkeypatch):
+    shapes, make = [], keras.Variable.__init__
+
+    def noted(self, initializer, shape=None, *args, **options):
+        shapes.append(shape)
+        make(self, initializer, shape, *args, **options)
+
+    monkeypatch.setattr(keras.Variable, "__init__", noted)
+    L.Dense(3).build((None, 4))
+    L.SeparableConv2D(5, 2).build((None, 8, 8, 3))
+    L.Dropout(0.5)
+    assert {(4, 3), (3,), (2, 2, 3, 1), (1, 1, 3, 5), (5,), (2,)} <= {*map(tuple, shapes)}
 
 
 def own_names(trees):

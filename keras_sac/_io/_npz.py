@@ -1,17 +1,26 @@
 """Store named arrays in an `.npz` file: written whole or not at all, read without pickle."""
 
 import errno
+import math
 import os
 import pathlib
+import re
 import zipfile
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from keras_sac._io._whole_file import written
+from keras_sac._io._zip_reader import InvalidFileError, check_members, invalid_if_it_fails
 
 _FORMAT_KEY = "format"
+_SUFFIX = ".npy"
+# NumPy's reader evaluates the header of an array, and allocates what it claims before it reads.
+_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00(?s:..)"
+    rb"\{'descr': '([<|][biufUS]\d{1,9})', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,18}, )*(?:\d{1,18},?)?)\), \} *\n"
+)
 
 
 def write_npz(path: str | os.PathLike, tag: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -20,7 +29,7 @@ def write_npz(path: str | os.PathLike, tag: str, arrays: Mapping[str, np.ndarray
     Args:
         path: destination. The name is used as given: no suffix is added.
         tag: name and version of the format, checked by `read_npz`.
-        arrays: arrays by name.
+        arrays: arrays of numbers or texts by name.
 
     Raises:
         ValueError: if an array holds Python objects. The destination is unchanged.
@@ -47,33 +56,41 @@ def read_npz(path: str | os.PathLike, tag: str, *, otherwise: str = "") -> dict[
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if the file is truncated, is no `.npz`, needs pickle, or has another format.
+        InvalidFileError: if the file is damaged, is no `.npz` of numbers and texts, or has another
+            format.
     """
     name = os.fspath(path)
-    try:
-        with open(path, "rb") as file:
-            # NumPy would also read a plain `.npy`, which has no format entry.
-            if not zipfile.is_zipfile(file):
-                raise zipfile.BadZipFile("not a zip archive")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        ValueError,
-        KeyError,
-        NotImplementedError,
-    ) as e:
-        raise ValueError(
-            f"{name!r} cannot be read as an .npz archive ({e}). Expected a complete file written "
-            f"by `save` ({tag}). Save the file again, or repeat the copy if it was cut short."
-        ) from e
+    message = (
+        f"{name!r} cannot be read as an .npz archive ({{}}). Expected a complete file written by "
+        f"`save` ({tag}). Save the file again, or repeat the copy if it was cut short."
+    )
+    with open(path, "rb") as file, invalid_if_it_fails(message), zipfile.ZipFile(file) as archive:
+        check_members(archive, os.fstat(file.fileno()).st_size)
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise ValueError("its arrays are compressed")
+        arrays = {
+            info.filename.removesuffix(_SUFFIX): _array(info.filename, archive.read(info))
+            for info in archive.infolist()
+        }
     found = str(arrays.pop(_FORMAT_KEY, "no format entry"))
     if found != tag:
-        raise ValueError(
+        raise InvalidFileError(
             f"{name!r} must have the format {tag!r}. Received: an .npz archive of format {found!r} "
             f"with the entries {sorted(arrays)[:8]}. {otherwise}".rstrip()
         )
     return arrays
+
+
+def _array(name: str, content: bytes) -> np.ndarray:
+    """Return the array of a member; it shares the memory of `content`."""
+    header = _HEADER.match(content)
+    if header is None or not name.endswith(_SUFFIX):
+        raise ValueError(f"{name!r} is no array of numbers or texts")
+    dtype = np.dtype(header[1].decode())
+    shape = tuple(int(n) for n in header[3].replace(b",", b" ").split())
+    if math.prod(shape) * dtype.itemsize != len(content) - header.end():
+        raise ValueError(
+            f"{name!r} has {len(content) - header.end()} bytes for {dtype} of shape {shape}"
+        )
+    order = "F" if header[2] == b"True" else "C"
+    return np.frombuffer(content, dtype, offset=header.end()).reshape(shape, order=order)

@@ -5,8 +5,9 @@ import errno
 import os
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Iterator
+
+from keras_sac._io._hidden_folder import hidden_folder, remove_stale, replace
 
 # Free space needed for each expected byte: headers, and errors of the estimate.
 _ROOM = 1.5
@@ -44,7 +45,15 @@ def written(
 ) -> Iterator[pathlib.Path]:
     """Yield a temporary path; move what was written there to `target` when the context ends.
 
-    If the context raises, the destination is unchanged and the temporary files are deleted.
+    If the context raises, the destination is unchanged and the temporary files are deleted. If the
+    process is killed, they are left in a hidden folder `.keras_sac-*` beside the destination, which
+    the next write into the same folder removes.
+
+    A file is replaced by one rename. A folder is exchanged by one system call on Linux and macOS;
+    elsewhere, and on file systems that cannot do this, the old folder is moved away first, and a
+    kill before the second rename leaves nothing at the destination (the next write puts the old
+    folder back). One window stays open everywhere: of two files that belong together, such as
+    OpenVINO's `.bin` and `.xml`, the first is renamed some microseconds before the second.
 
     Args:
         target: final path of the file or folder. Files written beside the temporary path are moved
@@ -57,30 +66,39 @@ def written(
         FileExistsError: if a destination exists and `overwrite` is false.
     """
     parent = target.absolute().parent
-    free = shutil.disk_usage(parent).free
-    if free < _ROOM * expected_bytes:
-        raise OSError(
-            errno.ENOSPC,
-            f"The disk has {free:,} bytes left; expected about {int(_ROOM * expected_bytes):,}",
-            str(parent),
-        )
+    remove_stale(parent)
+    check_room(parent, expected_bytes)
     # In the same folder, hence on the same disk: a move is then a single atomic rename.
-    with tempfile.TemporaryDirectory(dir=parent, prefix=f".{target.name}-") as folder:
-        new = pathlib.Path(folder, target.name)
+    with hidden_folder(parent) as folder:
+        new = folder / target.name
         yield new
         # The target comes last: when it appears, the files beside it are complete.
-        parts = sorted(pathlib.Path(folder).iterdir(), key=lambda each: each == new)
+        parts = sorted(folder.iterdir(), key=lambda each: each == new)
         for part in parts:
             _check_absent(parent / part.name, overwrite)
-        if target.is_dir():
-            # A rename cannot replace a folder, so the old one is moved away first.
-            os.rename(target, pathlib.Path(folder, "old"))
         for part in parts:
-            os.replace(part, parent / part.name)
+            replace(part, parent / part.name)
+
+
+def check_room(folder: pathlib.Path, expected_bytes: int, advice: str = "") -> None:
+    """Raise an `OSError` if the disk of a folder has too little free space.
+
+    Args:
+        folder: existing folder to write into.
+        expected_bytes: estimated size of what will be written.
+        advice: next step, the end of the message.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < _ROOM * expected_bytes:
+        message = (
+            f"The disk has {free:,} bytes left; expected about {int(_ROOM * expected_bytes):,}"
+        )
+        raise OSError(errno.ENOSPC, f"{message}. {advice}" if advice else message, str(folder))
 
 
 def _check_absent(path: pathlib.Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
+    # A link whose target is missing is there, too.
+    if os.path.lexists(path) and not overwrite:
         raise FileExistsError(
             errno.EEXIST,
             "The destination exists. Pass `overwrite=True` to replace it.",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_sac._model._layer_table import KernelAxes, kind_of
 from keras_sac._model._walk import all_layers
@@ -15,6 +16,7 @@ KERNEL_NAMES = ("kernel", "embeddings", "recurrent_kernel", "pointwise_kernel", 
 
 _NEVER = ("bias", "gamma", "beta", "scale")
 _DEPTHWISE_NAME = re.compile(r"depthwise|(^|[_/])dw(conv)?([_/\d]|$)")
+_CONVOLUTION = re.compile(r"conv|transpose|depthwise|separable")
 _DEPTHWISE = "a depthwise kernel, or a kernel with a single filter"
 
 
@@ -32,6 +34,9 @@ class Kernel:
         skip_reason: why the variable is not selected by default; `None` if it is.
         never: whether a layer, a name, a regular expression or a callable does not select it
             either. The variable itself as a target always does.
+        layer: the layer that holds the variable; `None` if it is not known.
+        is_guessed: whether the axes are a guess: the layer is not in the table of layer classes,
+            and neither a bias nor a name tells a convolution from a transposed one.
     """
 
     variable: keras.Variable
@@ -42,11 +47,31 @@ class Kernel:
     input_axis: int
     skip_reason: str | None
     never: bool
+    layer: keras.layers.Layer | None = None
+    is_guessed: bool = False
 
     @property
     def size(self) -> int:
         """Number of weights."""
         return math.prod(self.shape)
+
+    @property
+    def locked(self) -> str | None:
+        """Why the variable must not be changed; `None` if it may be."""
+        if getattr(self.layer, "quantization_mode", None):
+            return "its layer is quantized, so it holds packed integers. Do this before `quantize`"
+        if getattr(self.layer, "lora_enabled", False):
+            return (
+                "its layer has LoRA adapters, and multiplies by their sum. Do this before "
+                "`enable_lora`, or save and load the model, which merges the adapters"
+            )
+        return None
+
+    def values(self) -> np.ndarray:
+        """Return what the layer multiplies by: unpacked, and with adapters added."""
+        kind = kind_of(self.layer) if self.locked else None
+        known = {} if kind is None else kind.multiplied(self.layer)
+        return keras.ops.convert_to_numpy(known.get(self.variable.name, self.variable))
 
 
 def describe(
@@ -124,6 +149,7 @@ def _described(
     shape, bias = _shape(variable), biases.get(layer_path)
     kind = None if owner is None else kind_of(owner)
     axes = None if kind is None else kind.kernels(owner).get(name)
+    is_guessed = axes is None and name == "kernel" and not _is_evident(shape, layer_path, bias)
     if axes is None:
         axes = _guessed_axes(shape, variable.path, owner, bias)
     reason, never = _skip_reason(shape, variable.path, axes)
@@ -136,6 +162,8 @@ def _described(
         input_axis=axes.input_axis,
         skip_reason=reason,
         never=never,
+        layer=owner,
+        is_guessed=is_guessed,
     )
 
 
@@ -156,6 +184,13 @@ def _guessed_axes(
     return KernelAxes((before,), (last,), default=False)
 
 
+def _is_evident(shape: tuple[int, ...], layer_path: str, bias: tuple[int, ...] | None) -> bool:
+    """Return whether shapes or the name of the layer tell which axes are which."""
+    square = len(shape) >= 3 and shape[-1] == shape[-2]
+    by_bias = bias is not None and not (len(bias) == 1 and square)
+    return len(shape) < 3 or by_bias or bool(_CONVOLUTION.search(layer_path.rpartition("/")[2]))
+
+
 def _is_transposed(shape: tuple[int, ...], path: str, width: int | None) -> bool:
     if width is not None and shape[-1] != shape[-2]:
         return width == shape[-2]
@@ -163,10 +198,11 @@ def _is_transposed(shape: tuple[int, ...], path: str, width: int | None) -> bool
 
 
 def _is_depthwise(shape: tuple[int, ...], path: str, width: int | None) -> bool:
-    if width is not None:
+    if width is not None and shape[-2] > 1:
         # (..., inputs, multiplier) with a bias of inputs x multiplier.
-        return width == shape[-1] * shape[-2] and shape[-2] > 1
-    return shape[-1] == 1 or bool(_DEPTHWISE_NAME.search(path.split("/")[-2]))
+        return width == shape[-1] * shape[-2]
+    named = bool(_DEPTHWISE_NAME.search(path.split("/")[-2]))
+    return named or (width is None and shape[-1] == 1)
 
 
 def _skip_reason(shape: tuple[int, ...], path: str, axes: KernelAxes) -> tuple[str | None, bool]:
@@ -175,6 +211,8 @@ def _skip_reason(shape: tuple[int, ...], path: str, axes: KernelAxes) -> tuple[s
         return "fewer than two axes (a bias, or the scale of a normalization)", True
     if name in _NEVER:
         return "a bias, or the scale of a normalization", True
+    if name.startswith("lora_") or name.endswith(("_scale", "_zero")):
+        return "a LoRA adapter or the scale of a quantized kernel, counted with the kernel", True
     if axes.depthwise or "depthwise" in name:
         return _DEPTHWISE, True
     if not axes.default and name not in KERNEL_NAMES:

@@ -99,12 +99,13 @@ class LayerKind:
         return 0
 
     def multiplied(self, layer: Any) -> dict[str, Any]:
-        """Return the arrays that a call multiplies by, by the names in `uses`."""
-        kernels = {v.name: v for v in layer.weights if v.name in self.kernels(layer)}
-        if kernels and (layer.quantization_mode or getattr(layer, "lora_enabled", False)):
-            # Stored packed, with scales, or with adapters; the property is what is multiplied.
-            return {"kernel": layer.kernel} if hasattr(layer, "kernel") else kernels
-        return kernels
+        """Return the arrays that a call multiplies by, by the names in `uses`.
+
+        A kernel with LoRA adapters is their sum. A quantized kernel is unpacked, in integers
+        without scale: its zeros are the zeros of the product.
+        """
+        names = self.kernels(layer)
+        return {v.name: _effective(layer, v) for v in layer.weights if v.name in names}
 
     def products_of_inputs(self, layer: Any, arguments: tuple[Any, Any]) -> int:
         """Return the multiplications of inputs by inputs in a call, as attention has them.
@@ -131,6 +132,21 @@ class LayerKind:
     def why_not_one_product(self, layer: Any) -> str | None:
         """Return why the layer is more than one matrix product at each position, else `None`."""
         return "not a Dense, an EinsumDense or a 1x1 convolution"
+
+
+def _effective(layer: Any, variable: keras.Variable) -> Any:
+    if not layer.quantization_mode and not getattr(layer, "lora_enabled", False):
+        return variable
+    # The property of this name unpacks integers and adds the adapters.
+    values = keras.ops.convert_to_numpy(getattr(layer, variable.name, variable))
+    zero_point = getattr(layer, f"{variable.name}_zero", None)
+    if zero_point is None:
+        return values
+    # In int4, groups of inputs (of an embedding: groups of features) have zero points.
+    zero_point = keras.ops.convert_to_numpy(zero_point).astype("int32")
+    groups = keras.ops.convert_to_numpy(layer.g_idx).astype("int32")
+    axis = 1 if variable.name == "embeddings" else 0
+    return values - np.take(zero_point, groups, axis=axis).reshape(values.shape)
 
 
 _KINDS: dict[type, LayerKind] = {}

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sac._model._copying import is_graph
+from keras_sac._model._graphs import is_graph
 from keras_sac._model._to_numpy import to_numpy
 
 # Keras' name for an input without one; the number depends on what the process made before.

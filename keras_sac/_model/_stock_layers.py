@@ -90,7 +90,10 @@ class ConvolutionKind(LayerKind):
         """Return the axes of the kernel: patches in, filters out."""
         rank = len(layer.kernel_size)
         groups = getattr(layer, "groups", 1)
-        return {"kernel": KernelAxes(tuple(range(rank + 1)), (rank + 1,), groups)}
+        # A group for each input channel is a depthwise convolution, whatever its class.
+        depthwise = groups > 1 and layer.kernel.shape[rank] == 1
+        patch, filters = tuple(range(rank + 1)), (rank + 1,)
+        return {"kernel": KernelAxes(patch, filters, groups, depthwise, default=not depthwise)}
 
     def uses(self, layer: Any, input_shape: Shape, output_shape: Shape) -> float:
         """Return the number of positions of the output."""

@@ -111,7 +111,8 @@ def select_kernels(
         default); and the reason for each path that is left out.
 
     Raises:
-        ValueError: if a selection selects nothing, or a name is ambiguous.
+        ValueError: if a selection selects nothing, a name is ambiguous, or a selected kernel is
+            quantized or has LoRA adapters.
     """
     named = [layer for selection in selections or () for layer in selection.layers()]
     kernels = describe(variables, [*layers, *named])
@@ -137,7 +138,12 @@ def select_kernels(
             seen = "; ".join(f"{name}: {reason}" for name, reason in listed.items())
             raise ValueError(f"Nothing can be {purpose}. Received the variables: {seen or 'none'}")
         raise no_match([s for each in unused for s in each.selectors], listed, purpose)
-    return [(kernel, owner[kernel.index]) for kernel in kernels if kernel.index in owner], skipped
+    selected = [(kernel, owner[kernel.index]) for kernel in kernels if kernel.index in owner]
+    locked = {kernel.path: kernel.locked for kernel, _ in selected if kernel.locked}
+    if locked:
+        listed = "; ".join(f"{path}: {reason}" for path, reason in locked.items())
+        raise ValueError(f"Some kernels must not be {purpose}. Received: {listed}.")
+    return selected, skipped
 
 
 def report_rows(

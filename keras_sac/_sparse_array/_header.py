@@ -65,6 +65,11 @@ class ArrayHeader:
         """Number of elements."""
         return math.prod(self.shape)
 
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes of the array."""
+        return self.size * dtype_of(self.dtype).itemsize
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dict for JSON."""
         return dataclasses.asdict(self)

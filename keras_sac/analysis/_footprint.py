@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_sac._model import check_model, layer_paths, own_weights
+from keras_sac._model import check_model, describe, layer_paths, own_weights
 from keras_sac._sparse_array import encoded_size, entropy_bound
 from keras_sac._table import table
 from keras_sac.analysis._macs import Macs, macs_of
@@ -55,8 +55,9 @@ def footprint(
         `type`, `parameters`, `trainable`, `nonzeros`, `sparsity`, `macs`, `effective_macs` (both
         `<NA>` for unknown layer classes, with a warning), `bytes` (of the weights), `gzip_bytes`
         (after gzip, level 9), `sparse_bytes` (in the file of `save_sparse`) and `bound_bytes`.
-        Shared weights are counted in the first layer that has them. `attrs["total"]` is a dict with
-        the totals of the columns, `None` for unknown operations.
+        Shared weights are counted in the first layer that has them. Indices, integers of two bytes
+        or more, count in bytes only; a quantized kernel counts as the kernel that it stands for.
+        `attrs["total"]` is a dict with the totals of the columns, `None` for unknown operations.
 
     Raises:
         ValueError: if the model is not built.
@@ -91,7 +92,7 @@ def footprint(
                 {
                     "layer": path,
                     "type": type(layer).__name__,
-                    **_count_weights(weights, compression),
+                    **_count_weights(layer, weights, compression),
                     "macs": macs.dense,
                     "effective_macs": macs.effective,
                 }
@@ -144,20 +145,27 @@ def compare(
     ]
     totals = table(rows).set_index("model")
     for column in [c for c in totals.columns if c != "sparsity"]:
-        totals[f"{column}_ratio"] = totals[column].astype("Float64") / totals[column].iloc[0]
-    return totals
+        # Unknown operations are `None`, which would not divide.
+        values = totals[column].astype("Float64")
+        totals[f"{column}_ratio"] = values / values.iloc[0]
+    return totals.astype(dict.fromkeys(_OPERATIONS, "Int64"))
 
 
-def _count_weights(weights: list[keras.Variable], compression: bool) -> dict[str, Any]:
+def _count_weights(
+    layer: keras.layers.Layer, weights: list[keras.Variable], compression: bool
+) -> dict[str, Any]:
     counts: dict[str, Any] = dict.fromkeys((*_COUNTS, *_BYTES), 0)
     compressor, compressed = zlib.compressobj(9, wbits=31), 0
-    for weight in weights:
-        values = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+    for kernel in describe(weights, [layer]):
+        values = np.ascontiguousarray(keras.ops.convert_to_numpy(kernel.variable))
         nonzeros = int(np.count_nonzero(values))
-        counts["parameters"] += values.size
-        counts["trainable"] += values.size if weight.trainable else 0
-        counts["nonzeros"] += nonzeros
         counts["bytes"] += values.nbytes
+        if values.dtype.kind not in "iu" or values.itemsize == 1:
+            # Quantized kernels are packed integers of one byte; wider ones are indices or counters.
+            used = kernel.values() if kernel.locked else values
+            counts["parameters"] += used.size
+            counts["trainable"] += used.size if kernel.variable.trainable else 0
+            counts["nonzeros"] += int(np.count_nonzero(used))
         if values.ndim > 1:
             counts["bound_bytes"] += entropy_bound(values.size, nonzeros, values.itemsize)
         else:

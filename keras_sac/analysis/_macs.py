@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,10 @@ from keras_sac._model import (
     own_weights,
     watched_calls,
 )
+
+# Names of variables that are added to something or looked up, in layers that are not known. Biases
+# of recurrent and attention layers have two axes.
+_ADDED = re.compile(r"bias|embed|position|token")
 
 
 @dataclasses.dataclass
@@ -104,9 +109,8 @@ def _count_steps(layer: Any, sequence: Any) -> Macs:
 def _count_call(call: Call) -> Macs:
     layer, kind = call.layer, kind_of(call.layer)
     if kind is None:
-        # Biases of recurrent and attention layers may have two axes, too.
-        kernels = [v for v in own_weights(layer) if len(v.shape) > 1 and "bias" not in v.name]
-        return Macs(None, None) if kernels else Macs()
+        known = [len(v.shape) < 2 or _ADDED.search(v.name) for v in own_weights(layer)]
+        return Macs() if all(known) else Macs(None, None)
     tensors = [each for each in keras.tree.flatten(call.arguments) if hasattr(each, "shape")]
     inputs, outputs = tuple(tensors[0].shape) if tensors else (), tuple(call.outputs[0].shape)
     uses = kind.uses(layer, inputs, outputs)

@@ -1,33 +1,38 @@
-"""Sums and products of one batch around a fixed shift, to be added to the moments."""
+"""Mean and scatter of one batch, and their sum with those of other samples."""
 
 import numpy as np
 from scipy.linalg import blas
 
 from keras_sac.bases._device import gram
 
-# Rows per product: sums of more products in single precision would lose digits.
-_ROWS = 8192
-
-Labels = tuple[np.ndarray, np.ndarray]
+# With fewer rows, the product in double precision takes less time than the sum of two matrices.
+_FEW = 128
+# Errors of single precision are about 1e-7 of the product of two deviations. Where this many
+# features explain the others up to this fraction of their variance, the rest would drown in them.
+_PIVOTS = 16
+_REST = 1e-2
+# Its square fits into single precision.
+_LARGEST = 1e19
 
 
 def batch_mean(rows: np.ndarray, where: str) -> np.ndarray:
-    """Return the mean of the rows, rounded to single precision, as float64.
-
-    The difference of a constant feature and its mean is then exactly zero.
+    """Return the mean of the rows, float64; that of equal float32 values is exact.
 
     Args:
-        rows: shape `(samples, features)`.
+        rows: shape `(samples, features)`, real, at least one row.
         where: name of the batch in an error.
 
     Raises:
-        ValueError: if a value is not finite.
+        ValueError: if a value, or the square of the mean, is not finite in float32.
     """
     with np.errstate(invalid="ignore", over="ignore"):
-        mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-    if not np.all(np.isfinite(mean)):
-        _raise_not_finite(rows, 0, where)
-    return mean.astype(np.float64)
+        mean = rows.mean(axis=0, dtype=np.float64)
+        finite = np.all(np.isfinite(mean.astype(np.float32)))
+    if not finite:
+        _raise_not_finite(rows, where)
+    if np.abs(mean).max() > _LARGEST:
+        _raise_too_large(np.abs(rows).max(), where)
+    return mean
 
 
 def check_finite(rows: np.ndarray, where: str) -> None:
@@ -37,62 +42,121 @@ def check_finite(rows: np.ndarray, where: str) -> None:
     batch_mean(rows, where)
 
 
-def batch_sums(
-    rows: np.ndarray, shift: np.ndarray, labels: Labels | None, where: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return `Σ (x - c)`, `Σ (x - c)(x - c)ᵀ` and `Σ (x - c)` by class.
+def centered(
+    rows: np.ndarray, mean: np.ndarray, where: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return `X`, the rows minus their mean, and `XᵀX` if single precision is enough for it.
+
+    The product is most of the work of a pass, and single precision takes less than half the time.
+    Its errors are relative to the variance of the batch. So they hurt only where a few directions
+    hold almost all of it, as in a batch of dark and bright images: there the product is left to
+    `add_product`, in double precision.
 
     Args:
-        rows: shape `(samples, features)`, real, at least one row.
-        shift: `c`, shape `(features,)`, float64, exact in float32.
-        labels: the classes of the batch, and the index of each row in them.
+        rows: shape `(samples, features)`, real.
+        mean: their mean, float64.
         where: name of the batch in an error.
 
     Returns:
-        Arrays of shape `(features,)`, `(features, features)` of which only the lower triangle is
-        meaningful, and `(n_classes, features)`.
+        `X`, C-contiguous: float32 with a product of shape `(features, features)`, of which only
+        the lower triangle is meaningful; or float64 and `None`.
 
     Raises:
-        ValueError: if a value, or the square of one, is not finite in float32.
+        ValueError: if the square of a value is not finite in float32.
     """
-    # Types that do not fit into single precision are shifted in double precision.
-    origin = shift.astype(np.float32)
-    if np.result_type(rows.dtype, np.float32) != np.float32:
-        origin = shift
-    total = np.zeros(rows.shape[1])
-    ones = np.ones(min(len(rows), _ROWS), np.float32)
-    class_sums = np.zeros((0 if labels is None else len(labels[0]), rows.shape[1]))
-    scatter: np.ndarray | None = None
-    for start in range(0, len(rows), _ROWS):
-        chunk = rows[start : start + _ROWS]
+    if len(rows) >= _FEW:
+        x = np.empty(rows.shape, np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
-            x = np.empty(chunk.shape, np.float32)
-            np.subtract(chunk, origin, out=x, casting="same_kind")
-            # In single precision, as the products: the summands are close to zero.
-            total += blas.sgemv(1.0, x.T, ones[: len(x)])
-            if not np.all(np.isfinite(total)):
-                _raise_not_finite(chunk, start, where)
+            np.subtract(rows, mean, out=x, casting="same_kind")
             product = gram(x)
         if not np.all(np.isfinite(np.diagonal(product))):
-            _raise_too_large(np.abs(x).max(), where)
-        scatter = product if scatter is None else np.add(scatter, product, dtype=np.float64)
-        if labels is not None:
-            _add_by_class(class_sums, x, labels[1][start : start + _ROWS])
-    if scatter is None:
-        raise ValueError(f"The data must have samples. Received: {where} without any")
-    return total, scatter, class_sums
+            _raise_too_large(np.abs(rows).max(), where)
+        if not _is_almost_singular(product):
+            return x, product
+    x = np.subtract(rows, mean, dtype=np.float64, order="C")
+    largest = np.abs(x).max()
+    if largest > _LARGEST:
+        _raise_too_large(largest, where)
+    return x, None
 
 
-def _add_by_class(sums: np.ndarray, x: np.ndarray, index: np.ndarray) -> None:
+def add_product(scatter: np.ndarray, x: np.ndarray, product: np.ndarray | None) -> None:
+    """Add `XᵀX` in double precision to the lower triangle of `scatter`, in place.
+
+    Args:
+        scatter: shape `(features, features)`, float64, C-contiguous.
+        x: `X`, as `centered` returns it.
+        product: `XᵀX` if it is known.
+    """
+    if product is None:
+        # The transposes are Fortran-contiguous, so BLAS works in place. They make the upper
+        # triangle the lower one.
+        blas.dsyrk(1.0, x.T, beta=1.0, c=scatter.T, lower=0, overwrite_c=1)
+    else:
+        scatter += product
+
+
+def add_between(scatter: np.ndarray, counts: tuple[int, int], difference: np.ndarray) -> None:
+    """Add the scatter of two means to the lower triangle of `scatter`, in place.
+
+    `Σ (x - m)(x - m)ᵀ` of two sets of samples together is the sum of both, each around its own
+    mean, and `n₁ n₂ / (n₁ + n₂) δ δᵀ` with the difference `δ` of the means.
+
+    Args:
+        scatter: shape `(features, features)`, float64, C-contiguous.
+        counts: `n₁` and `n₂`.
+        difference: `δ`, shape `(features,)`.
+
+    Reference:
+        Chan, Golub & LeVeque, 1983, "Algorithms for Computing the Sample Variance".
+    """
+    weight = counts[0] * (counts[1] / (counts[0] + counts[1]))
+    blas.dsyr(weight, difference, lower=0, a=scatter.T, overwrite_a=1)
+
+
+def class_sums(x: np.ndarray, index: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return the sums of the rows of each class, shape `(n_classes, features)`, float64.
+
+    Args:
+        x: shape `(samples, features)`.
+        index: class of each row, shape `(samples,)`.
+        n_classes: number of classes.
+    """
+    sums = np.zeros((n_classes, x.shape[1]))
     order = np.argsort(index, kind="stable")
-    ends = np.cumsum(np.bincount(index, minlength=len(sums)))
+    ends = np.cumsum(np.bincount(index, minlength=n_classes))
     # Faster than an indicator matrix in double precision, without a copy in that type.
     for c in np.unique(index):
         start = ends[c - 1] if c else 0
-        sums[c] += x[order[start : ends[c]]].sum(axis=0, dtype=np.float64)
+        sums[c] = x[order[start : ends[c]]].sum(axis=0, dtype=np.float64)
+    return sums
 
 
-def _raise_not_finite(rows: np.ndarray, first: int, where: str) -> None:
+def _is_almost_singular(product: np.ndarray) -> bool:
+    """Return whether a few features explain almost all variance of the others.
+
+    Partial Cholesky decomposition of the correlations with pivots: each step takes the feature that
+    is explained least, and reads only its row and column.
+    """
+    scale = np.sqrt(np.diagonal(product).astype(np.float64))
+    varies = scale > 0
+    scale[~varies] = 1.0
+    rest = varies.astype(np.float64)
+    limit = _REST * rest.sum()
+    factor = np.zeros((min(_PIVOTS, len(rest)), len(rest)))
+    for row in factor:
+        pivot = int(np.argmax(rest))
+        if rest[pivot] <= 0:
+            break
+        column = np.concatenate([product[pivot, :pivot], product[pivot:, pivot]])
+        row[:] = column / scale / scale[pivot] - factor[:, pivot] @ factor
+        row /= np.sqrt(rest[pivot])
+        rest -= np.square(row)
+        rest[pivot] = 0.0
+    return float(np.maximum(rest, 0.0).sum()) <= limit
+
+
+def _raise_not_finite(rows: np.ndarray, where: str) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         bad = ~np.isfinite(rows.astype(np.float32))
     if not bad.any():
@@ -101,8 +165,8 @@ def _raise_not_finite(rows: np.ndarray, first: int, where: str) -> None:
     row = int(np.flatnonzero(bad[:, column])[0])
     raise ValueError(
         f"The data must be finite in float32. Received: {where} with NaN, infinite or too large "
-        f"values; the first bad column is {column}, where sample {first + row} is "
-        f"{rows[row, column]}. Drop such samples, or replace the values."
+        f"values; the first bad column is {column}, where sample {row} is {rows[row, column]}. "
+        "Drop such samples, or replace the values."
     )
 
 

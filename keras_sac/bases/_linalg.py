@@ -82,21 +82,17 @@ def _mixed_eigenpairs(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.nda
     return values, vectors
 
 
-def symmetric_sum(lower: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the full symmetric matrix whose lower triangle is that of `lower + left rightᵀ`.
+def from_lower(lower: np.ndarray) -> np.ndarray:
+    """Return the symmetric matrix whose lower triangle is that of `lower`, as a new array.
 
-    Works in blocks of rows, without a temporary matrix, so that the strided half of the transpose
-    stays in the cache.
+    Works in blocks of rows, so that the strided half of the transpose stays in the cache.
     """
     full = np.empty_like(lower)
     for start in range(0, len(lower), _BLOCK):
-        stop = min(start + _BLOCK, len(lower))
-        rows = slice(start, stop)
-        block = np.outer(left[rows], right[:stop])
-        block += lower[rows, :stop]
-        full[rows, :start] = block[:, :start]
-        full[:start, rows] = block[:, :start].T
-        corner = np.tril(block[:, start:])
+        rows = slice(start, start + _BLOCK)
+        full[rows, :start] = lower[rows, :start]
+        full[:start, rows] = lower[rows, :start].T
+        corner = np.tril(lower[rows, rows])
         full[rows, rows] = corner + np.tril(corner, -1).T
     return full
 

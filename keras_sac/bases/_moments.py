@@ -1,23 +1,28 @@
 """`Moments`: mean, covariance and class means of a data set, computed in one pass."""
 
+import os
 from typing import Any
 
 import numpy as np
 
 from keras_sac._arguments import is_verbose
 from keras_sac._model import labelled_batches, to_numpy
-from keras_sac.bases._batch_sums import batch_mean, batch_sums
-from keras_sac.bases._class_labels import Merged, merge_classes, unique_labels
-from keras_sac.bases._linalg import symmetric_sum
+from keras_sac.bases._batch_sums import add_between, add_product, batch_mean, centered, class_sums
+from keras_sac.bases._class_labels import merge_classes, unique_labels
+from keras_sac.bases._linalg import from_lower
+
+# Rows that are centered at once: sums of more products in single precision would lose digits.
+_ROWS = 8192
 
 
 class Moments:
     """Count, mean, covariance and class means of a data set, accumulated batch by batch.
 
-    With a fixed shift `c` (the mean of the first batch) the object keeps `n`, `s = Σ (x - c)`,
-    `S = Σ (x - c)(x - c)ᵀ`, and the count and sum of each class. Then `mean = c + s / n` and
-    `covariance = (S - s sᵀ / n) / (n - 1)`. The products of a batch are computed in float32 and
-    added in float64; the shift keeps digits if the mean is far larger than the deviation. Memory is
+    The object keeps the count `n`, the mean `m`, the scatter `S = Σ (x - m)(x - m)ᵀ`, and the count
+    and mean of each class; `covariance = S / (n - 1)`. Each batch is centered around its own mean,
+    and its sums are merged with those of the samples before it (see `merge`), in float64. So the
+    result does not depend on the order of the samples, or on how far the batches are apart. The
+    products of a batch are computed in float32 where its variance allows that. Memory is
     `O(in_dim² + batch)`; the data are not copied.
 
     The last axis of the data holds the features; all axes before it count samples, as in
@@ -39,13 +44,12 @@ class Moments:
     def __init__(self):
         self._count = 0
         self._updates = 0
-        self._shift: np.ndarray | None = None
-        self._sum: np.ndarray = np.zeros(0)
+        self._mean: np.ndarray | None = None
         # Only the lower triangle is kept up to date.
         self._scatter: np.ndarray = np.zeros((0, 0))
         self._classes: np.ndarray | None = None
         self._class_counts: np.ndarray = np.zeros(0, np.int64)
-        self._class_sums: np.ndarray = np.zeros((0, 0))
+        self._class_means: np.ndarray = np.zeros((0, 0))
 
     @classmethod
     def from_data(
@@ -107,27 +111,26 @@ class Moments:
                 f"{where} {'without' if labels is None else 'with'} labels, unlike the batches "
                 "before it."
             )
-        merged = None if labels is None else merge_classes(self._classes, labels[0])
-        shift = batch_mean(rows, where) if self._shift is None else self._shift
-        total, scatter, classes = batch_sums(rows, shift, labels, where)
-        if self._shift is None:
-            width = rows.shape[1]
-            self._shift, self._sum = shift, np.zeros(width)
-            self._scatter = np.zeros((width, width))
-            self._class_sums = np.zeros((0, width))
-        self._sum += total
-        self._scatter += scatter
-        if labels is not None and merged is not None:
-            self._add_classes(merged, np.bincount(labels[1]), classes)
-        self._count += len(rows)
+        if len(rows) <= _ROWS:
+            self._add(rows, labels, where)
+        else:
+            # A part of its own, because a bad value may be in the last rows.
+            part = Moments()
+            for start in range(0, len(rows), _ROWS):
+                piece = slice(start, start + _ROWS)
+                part._add(
+                    rows[piece],
+                    None if labels is None else (labels[0], labels[1][piece]),
+                    f"{where}, samples from {start} on,",
+                )
+            self.merge(part)
         self._updates += 1
         return self
 
     def merge(self, other: "Moments") -> "Moments":
         """Add the samples of other moments; the order of merging changes nothing but rounding.
 
-        With `δ` the difference of the two shifts, `S` of the other moments becomes
-        `S' = S + s δᵀ + δ sᵀ + n δ δᵀ` around this object's shift.
+        `S` becomes `S₁ + S₂ + n₁ n₂ / (n₁ + n₂) δ δᵀ`, with the difference `δ` of the two means.
 
         Args:
             other: moments of other samples of the same width. They are not changed.
@@ -146,33 +149,23 @@ class Moments:
         """
         if not isinstance(other, Moments):
             raise ValueError(f"`other` must be `Moments`. Received: {type(other).__name__}")
-        if other._shift is None:
+        if other._mean is None:
             return self
-        merged = None
+        if self._mean is not None:
+            if other.in_dim != self.in_dim:
+                raise ValueError(
+                    f"`other` must have {self.in_dim} features. Received: moments of "
+                    f"{other.in_dim} features"
+                )
+            if (self._classes is None) != (other._classes is None):
+                raise ValueError(
+                    "Both moments must have labels, or none. Received: one with labels and one "
+                    "without"
+                )
         if other._classes is not None:
-            merged = merge_classes(self._classes, other._classes)
-        if self._shift is None:
-            self._shift = other._shift.copy()
-            self._sum = np.zeros_like(other._sum)
-            self._scatter = np.zeros_like(other._scatter)
-            self._class_sums = np.zeros((0, other.in_dim))
-        elif other.in_dim != self.in_dim:
-            raise ValueError(
-                f"`other` must have {self.in_dim} features. Received: moments of {other.in_dim} "
-                "features"
-            )
-        elif (self._classes is None) != (other._classes is None):
-            raise ValueError(
-                "Both moments must have labels, or none. Received: one with labels and one without"
-            )
-        delta = other._shift - self._shift
-        cross = np.outer(other._sum + 0.5 * other._count * delta, delta)
-        self._scatter += other._scatter + cross + cross.T
-        self._sum += other._sum + other._count * delta
-        if merged is not None:
-            sums = other._class_sums + np.outer(other._class_counts, delta)
-            self._add_classes(merged, other._class_counts, sums)
-        self._count += other._count
+            self._add_classes(other._classes, other._class_counts, other._class_means)
+        self._add_mean(other._count, other._mean)
+        self._scatter += other._scatter
         self._updates += other._updates
         return self
 
@@ -184,41 +177,39 @@ class Moments:
     @property
     def in_dim(self) -> int:
         """Number of features."""
-        return len(self._known_shift())
+        return len(self._known_mean())
 
     @property
     def mean(self) -> np.ndarray:
         """Mean of the samples, shape `(in_dim,)`, float64."""
-        return self._known_shift() + self._sum / self._count
+        return self._known_mean().copy()
 
     @property
     def covariance(self) -> np.ndarray:
         """Covariance with divisor `n - 1` (as scikit-learn's PCA), `(in_dim, in_dim)`, float64."""
-        self._known_shift()
+        self._known_mean()
         if self._count < 2:
             raise ValueError("A covariance needs at least two samples. Received: one")
-        cov = symmetric_sum(self._scatter, self._sum / -self._count, self._sum)
+        cov = from_lower(self._scatter)
         cov /= self._count - 1
         return cov
 
     @property
     def second_moment(self) -> np.ndarray:
         """`Σ x xᵀ / n`, not centered, shape `(in_dim, in_dim)`, float64."""
-        shift = self._known_shift()
-        # Σ x xᵀ = S + s cᵀ + c sᵀ + n c cᵀ, a sum of two vector products and their transposes.
-        cross = np.outer(self._sum + 0.5 * self._count * shift, shift)
-        second = symmetric_sum(self._scatter + cross, shift, self._sum + 0.5 * self._count * shift)
+        mean = self._known_mean()
+        second = from_lower(self._scatter)
         second /= self._count
+        second += np.outer(mean, mean)
         return second
 
     @property
     def total_variance(self) -> float:
         """`trace(covariance)`."""
-        self._known_shift()
+        self._known_mean()
         if self._count < 2:
             raise ValueError("A variance needs at least two samples. Received: one")
-        squares = np.diagonal(self._scatter) - np.square(self._sum) / self._count
-        return float(np.maximum(squares, 0.0).sum() / (self._count - 1))
+        return float(np.trace(self._scatter) / (self._count - 1))
 
     @property
     def classes(self) -> np.ndarray | None:
@@ -233,20 +224,18 @@ class Moments:
     @property
     def class_means(self) -> np.ndarray | None:
         """Mean of each class, shape `(n_classes, in_dim)`; `None` without labels."""
-        if self._classes is None:
-            return None
-        return self._known_shift() + self._class_sums / self._class_counts[:, None]
+        return None if self._classes is None else self._class_means.copy()
 
     def __repr__(self) -> str:
-        if self._shift is None:
+        if self._mean is None:
             return "<Moments of no samples>"
         classes = "" if self._classes is None else f", {len(self._classes)} classes"
         return f"<Moments of {self._count} samples, {self.in_dim} features{classes}>"
 
-    def _known_shift(self) -> np.ndarray:
-        if self._shift is None:
+    def _known_mean(self) -> np.ndarray:
+        if self._mean is None:
             raise ValueError("These `Moments` have seen no samples. Call `update(x)` first.")
-        return self._shift
+        return self._mean
 
     def _checked_rows(self, x: np.ndarray, where: str) -> np.ndarray:
         if x.ndim < 2 or x.shape[-1] == 0:
@@ -257,21 +246,63 @@ class Moments:
             )
         if x.dtype.kind not in "biuf":
             raise ValueError(f"The data must hold real numbers. Received: {where} of {x.dtype}")
-        if self._shift is not None and x.shape[-1] != len(self._shift):
+        if self._mean is None:
+            _check_memory(x.shape[-1])
+        elif x.shape[-1] != len(self._mean):
             raise ValueError(
-                f"The data must have {len(self._shift)} features in every batch. Received: {where} "
+                f"The data must have {len(self._mean)} features in every batch. Received: {where} "
                 f"with {x.shape[-1]} (shape {x.shape})"
             )
         return x.reshape(-1, x.shape[-1])
 
-    def _add_classes(self, merged: Merged, counts: np.ndarray, sums: np.ndarray) -> None:
-        self._classes, old, new = merged
-        all_counts = np.zeros(len(self._classes), np.int64)
-        all_sums = np.zeros((len(self._classes), sums.shape[1]))
-        all_counts[old], all_sums[old] = self._class_counts, self._class_sums
+    def _add(self, rows: np.ndarray, labels: tuple[np.ndarray, np.ndarray] | None, where: str):
+        """Add one batch; `labels` are its classes, and the index of each row in them."""
+        mean = batch_mean(rows, where)
+        x, product = centered(rows, mean, where)
+        if labels is not None:
+            classes, index = labels
+            counts = np.bincount(index, minlength=len(classes))
+            means = mean + class_sums(x, index, len(classes)) / np.maximum(counts, 1)[:, None]
+            self._add_classes(classes, counts, means)
+        self._add_mean(len(rows), mean)
+        add_product(self._scatter, x, product)
+
+    def _add_mean(self, count: int, mean: np.ndarray) -> None:
+        if self._mean is None:
+            self._mean, self._scatter = mean.copy(), np.zeros((len(mean), len(mean)))
+        else:
+            difference = mean - self._mean
+            add_between(self._scatter, (self._count, count), difference)
+            self._mean += difference * (count / (self._count + count))
+        self._count += count
+
+    def _add_classes(self, classes: np.ndarray, counts: np.ndarray, means: np.ndarray) -> None:
+        union, old, new = merge_classes(self._classes, classes)
+        all_counts = np.zeros(len(union), np.int64)
+        all_means = np.zeros((len(union), means.shape[1]))
+        if self._classes is not None:
+            all_counts[old], all_means[old] = self._class_counts, self._class_means
         all_counts[new] += counts
-        all_sums[new] += sums
-        self._class_counts, self._class_sums = all_counts, all_sums
+        weights = counts / np.maximum(all_counts[new], 1)
+        all_means[new] += (means - all_means[new]) * weights[:, None]
+        self._classes, self._class_counts, self._class_means = union, all_counts, all_means
+
+
+def _check_memory(width: int) -> None:
+    """Raise if this machine cannot hold a covariance and the product of a batch."""
+    needed = (8 + 4) * width**2
+    # Windows has no `sysconf`. Python's own error has to do there.
+    memory = _memory() if hasattr(os, "sysconf") else needed
+    if needed > memory:
+        raise ValueError(
+            f"The covariance of {width:,} features takes {needed / 1e9:,.0f} GB; this machine has "
+            f"{memory / 1e9:,.0f} GB. Use `bases.random_orthogonal` or `bases.dct`, which need no "
+            "covariance, or pass an array with fewer samples than features to `bases.pca`."
+        )
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def read_moments(

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_sac._arguments import one_of
-from keras_sac._model import check_graph, copied, reachable_layers
+from keras_sac._model import Copies, check_graph, reachable_layers
 from keras_sac._table import table
 from keras_sac.layers import SubspaceLayer, sac_layers
 
@@ -53,7 +53,7 @@ def merge_sac(model: keras.Model, *, merge: str = "always") -> "tuple[keras.Mode
     otherwise = "Use `layer.to_dense()` instead of the layer where the model is made."
     check_graph(model, "merge_sac", otherwise)
     reachable = {id(layer) for layer in reachable_layers(model)}
-    stock: dict[int, keras.layers.Layer] = {}
+    copies = Copies()
     rows = []
     for layer in sac_layers(model):
         merged = layer.to_dense()
@@ -61,9 +61,8 @@ def merge_sac(model: keras.Model, *, merge: str = "always") -> "tuple[keras.Mode
         reason = _why_not(row, merge, id(layer) in reachable)
         rows.append({**row, "merged": not reason, "reason": reason})
         if id(layer) in reachable:
-            stock[id(layer)] = layer.to_factors() if reason else merged
-    report = table(rows, (*_COSTS, "merged", "reason"))
-    return copied(model, lambda layer: stock.get(id(layer))), report
+            copies.put(layer, layer.to_factors() if reason else merged)
+    return copies.of(model), table(rows, (*_COSTS, "merged", "reason"))
 
 
 _COSTS = (

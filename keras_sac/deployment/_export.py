@@ -15,6 +15,7 @@ from keras_sac.deployment._formats import FORMATS, FormatName, format_of, ways
 from keras_sac.deployment._signature import signature_of
 from keras_sac.deployment._verification import kernel_counts, verified
 from keras_sac.deployment._write_format import write_on
+from keras_sac.layers import sac_layers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,7 +152,7 @@ def _advice(model: keras.Model) -> list[str]:
 
 def _plain(model: keras.Model, merge: str) -> "tuple[keras.Model, pd.DataFrame | None]":
     """Return the model with stock layers in place of SAC layers, and the report of `merge_sac`."""
-    if merge != "always" and not is_graph(model):
+    if not sac_layers(model) or (merge != "always" and not is_graph(model)):
         return model, None
     plain, report = merge_sac(model, merge=merge)
     left = report[~report["merged"]]

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_sac._arguments import one_of
-from keras_sac._model import check_graph, copied, select_layers
+from keras_sac._model import Copies, check_graph, select_layers
 from keras_sac.heads._head_layers import Entmax15, Sparsemax
 from keras_sac.heads._output_layers import output_layers
 from keras_sac.heads._sparse_functions import entmax15, sparsemax
@@ -90,7 +90,14 @@ def swap_head(model: keras.Model, head: str = "sparsemax", *, targets: Any = Non
     check_graph(model, "swap_head", "Replace the activation in its `call` instead.")
     old = _head(model, targets)
     _check_head(old)
-    return copied(model, lambda each: _with_head(each, head) if each is old else None)
+    copies = Copies()
+    activation, plain = HEADS[head]
+    if isinstance(old, _PLAIN) or type(old) is keras.layers.Activation:
+        axis = getattr(old, "axis", -1)
+        copies.put(old, plain(axis=axis, name=old.name, dtype=old.dtype_policy))
+    else:
+        copies.of(old).activation = activation
+    return copies.of(model)
 
 
 def _head(model: keras.Model, targets: Any) -> keras.layers.Layer:
@@ -127,15 +134,4 @@ def _check_head(layer: keras.layers.Layer) -> None:
         "classes: a layer with the activation softmax, sparsemax, entmax15 or linear, or one of "
         f"these as a layer. Received: activation={getattr(activation, '__name__', activation)!r}"
         + (" and one unit. Give a binary classifier two units." if classes == 1 else "")
-    )
-
-
-def _with_head(layer: keras.layers.Layer, head: str) -> keras.layers.Layer:
-    activation, plain = HEADS[head]
-    if isinstance(layer, _PLAIN) or type(layer) is keras.layers.Activation:
-        axis = getattr(layer, "axis", -1)
-        return plain(axis=axis, name=layer.name, dtype=layer.dtype_policy)
-    config = layer.get_config()
-    return type(layer).from_config(
-        {**config, "activation": keras.activations.serialize(activation)}
     )

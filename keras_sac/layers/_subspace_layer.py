@@ -294,13 +294,10 @@ class SubspaceLayer(keras.layers.Layer, abc.ABC):
 
         Args:
             data: inputs of this layer: an array, memmap, tensor, or any iterable of batches
-                (generator, `tf.data.Dataset`, torch `DataLoader`, `keras.utils.PyDataset`). A
-                batch is `x` or `(x, y)`.
-            labels: integer class labels, one per sample, for `"lda"` and `"lda_pca"`. Not needed
-                if `data` yields labels.
+                (generator, `tf.data`, torch `DataLoader`, `PyDataset`). A batch is `x` or `(x, y)`.
+            labels: integer class labels for `"lda"` and `"lda_pca"`, unless `data` yields them.
             batch_size: samples per batch, for arrays. Defaults to 8192, or 256 for convolutions.
-            verbose: `"auto"`, 0, 1 or 2. 0 is silent; the others show a progress bar if the pass
-                takes longer than two seconds.
+            verbose: 0, or `"auto"`, 1 or 2 for a progress bar if the pass takes over two seconds.
 
         Raises:
             ValueError: if the data do not fit the layer or the kind of basis. The layer is then
@@ -373,9 +370,7 @@ class SubspaceLayer(keras.layers.Layer, abc.ABC):
 
     def to_factors(self) -> keras.Sequential:
         """Return two stock Keras layers, `x B` and `z L`, with the same outputs.
-
-        For programs without this package that should keep the two thin products. Zeros of the
-        learner stay zero. Constraints and regularizers of the weights are dropped.
+        Zeros of the learner stay zero. Constraints and regularizers of the weights are dropped.
 
         Returns:
             A `keras.Sequential` of the same name with two built layers, `Dense`, `Conv1D/2D/3D` or
@@ -385,6 +380,11 @@ class SubspaceLayer(keras.layers.Layer, abc.ABC):
             ValueError: if the layer is not built, or has no basis yet.
         """
         return factor_layers(self)
+
+    def enable_lora(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse LoRA adapters: the layer has low rank already."""
+        rank = f"{self.name!r} has a learner of rank {self.rank} already"
+        raise NotImplementedError(f"{rank}. Train it instead of LoRA adapters.")
 
     def get_config(self) -> dict[str, Any]:
         """Return the configuration. It names the kind of the basis; the matrix is a weight."""

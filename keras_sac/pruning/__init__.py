@@ -8,6 +8,7 @@ from keras_sac.pruning._masks import Masks as Masks
 from keras_sac.pruning._nm import NM
 from keras_sac.pruning._obs import OBS
 from keras_sac.pruning._one_shot import (
+    apply_masks,
     prune_by_threshold,
     prune_filters_by_norm,
     prune_to_sparsity,
@@ -40,6 +41,7 @@ __all__ = [
     "SparsityLogger",
     "Target",
     "Unstructured",
+    "apply_masks",
     "filter_sparsity",
     "plot_sparsity",
     "prune_by_threshold",

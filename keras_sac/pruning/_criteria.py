@@ -23,8 +23,8 @@ class Criterion:
     A criterion that learns from gradients also sets `slots` to the names of the variables that it
     needs for each kernel, and implements `observe(weight, gradient, state)`. The optimizer creates
     these variables, saves them, and passes their values as `state`, a dict from name to tensor. By
-    default a slot has the shape of the kernel and starts at zero; override `slot_shape` or
-    `initial_slot` to change that.
+    default a slot has the shape of the kernel and starts at zero; override `slot_shape`,
+    `slot_dtype` or `initial_slot` to change that.
 
     Attributes:
         slots: names of the variables to create for each kernel. Empty by default.
@@ -71,6 +71,18 @@ class Criterion:
         """
         return shape
 
+    def slot_dtype(self, slot: str, dtype: str) -> str:
+        """Return the type of a slot variable.
+
+        Args:
+            slot: one of the names in `slots`.
+            dtype: `"float64"` for a kernel in float64, else `"float32"`.
+
+        Returns:
+            The type of the variable. Defaults to `dtype`.
+        """
+        return dtype
+
     def initial_slot(self, slot: str, shape: tuple[int, ...], index: int) -> np.ndarray | None:
         """Return the initial value of a slot variable.
 
@@ -106,7 +118,7 @@ class Criterion:
 
         Returns:
             A non-negative float tensor of the same shape as `weight`. A weight whose score is NaN
-            is pruned.
+            is pruned; a weight that is NaN itself is kept, whatever its score.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `scores`.")
 
@@ -139,6 +151,10 @@ class Criterion:
     def from_config(cls, config: dict[str, Any]) -> "Criterion":
         """Create a criterion from the result of `get_config`."""
         return cls(**config)
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")
@@ -192,8 +208,8 @@ class Random(Criterion):
         return np.random.default_rng([self.seed, index]).random(shape, dtype=np.float32)
 
     def scores(self, weight: Any, state: dict[str, Any]) -> Any:
-        """Return the random scores; NaN where the weight is NaN."""
-        return ops.where(ops.isnan(weight), weight, state["order"])
+        """Return the random scores."""
+        return state["order"]
 
     def get_config(self) -> dict[str, Any]:
         """Return the seed in use."""
@@ -259,8 +275,8 @@ class GradientSaliency(_Averaging):
         return {"saliency": self.averaged(state["saliency"], ops.abs(weight * gradient))}
 
     def scores(self, weight: Any, state: dict[str, Any]) -> Any:
-        """Return the average; NaN where the weight is NaN."""
-        return ops.where(ops.isnan(weight), weight, state["saliency"])
+        """Return the average."""
+        return state["saliency"]
 
 
 @keras.saving.register_keras_serializable(package="keras_sac")

@@ -36,9 +36,9 @@ def masks_for(
     Returns:
         One boolean tensor of `kernel.shape` for each kernel, true for the kept weights.
     """
-    # NaN compares false, so it becomes -1, a score that is never kept.
+    # -1 is never kept. Not `score >= 0`, which XLA takes for true if the score is a magnitude.
     ranked = [
-        ops.where(ops.greater_equal(score, 0), score, -ops.ones_like(score))
+        ops.where(ops.logical_or(ops.isnan(score), score < 0), -ops.ones_like(score), score)
         for score in map(_at_least_float32, scores)
     ]
     pooled = [p.pool(r, k) for p, r, k in zip(patterns, ranked, kernels, strict=True)]

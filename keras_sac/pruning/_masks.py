@@ -60,7 +60,12 @@ class Masks:
                 each,
                 mask=create("mask", each.variable, each.kernel.shape, "bool"),
                 state={
-                    slot: create(slot, each.variable, shape, _slot_dtype(each.variable))
+                    slot: create(
+                        slot,
+                        each.variable,
+                        shape,
+                        criterion.slot_dtype(slot, _slot_dtype(each.variable)),
+                    )
                     for slot, shape in slots.items()
                 },
             )
@@ -113,28 +118,48 @@ class Masks:
         """Refresh the masks that are due at `step` if the weights were updated, and apply all.
 
         Args:
-            step: number of the next batch; integer or scalar tensor.
+            step: number of the next batch; integer or scalar tensor. For an integer, schedules are
+                asked on the host, and the device is not waited for.
             updated: whether the optimizer has just updated the weights; boolean or scalar tensor.
         """
-        step = _backend.cheap_step(step)
         for kernels in self._by_schedule:
             schedule = kernels[0].schedule
             if schedule is None:
                 continue
+            if isinstance(step, int):
+                due, sparsity = _asked(schedule, step)
+                if due and updated:
+                    self._assign(kernels, self._refreshed(kernels, sparsity))
+                continue
             due, sparsity = schedule(step)
-            old = [ops.convert_to_tensor(each.mask) for each in kernels]
-            weights = [value_of(each.variable) for each in kernels]
-            new = _backend.cond(
-                ops.logical_and(due, updated),
-                lambda k=kernels, w=weights, s=sparsity: self._refreshed(k, w, s),
-                lambda o=old, w=weights: o + w if self._criterion.corrects else o,
+            self._assign(
+                kernels,
+                _backend.cond(
+                    ops.logical_and(due, updated),
+                    lambda k=kernels, s=sparsity: self._refreshed(k, s),
+                    lambda k=kernels: self._present(k),
+                ),
             )
-            # If nothing was due, an eager backend returns the same tensors.
-            changed = [i for i, mask in enumerate(old) if new[i] is not mask]
-            _backend.assign_all([kernels[i].mask for i in changed], [new[i] for i in changed])
-            if self._criterion.corrects:
-                _backend.assign_all([each.variable for each in kernels], new[len(old) :])
         self.apply()
+
+    def apply_unless_due(self, step: Any) -> None:
+        """Apply the masks that no schedule refreshes at `step`.
+
+        The others wait for a refresh, which needs the weights as the optimizer has left them.
+        """
+        kept, kernels = [], []
+        for group in self._by_schedule:
+            schedule = group[0].schedule
+            masks = [ops.convert_to_tensor(each.mask) for each in group]
+            if schedule is not None and isinstance(step, int):
+                if _asked(schedule, step)[0]:
+                    continue
+            elif schedule is not None:
+                due = schedule(step)[0]
+                masks = [ops.logical_or(mask, due) for mask in masks]
+            kernels += group
+            kept += masks
+        _backend.mask_all([each.variable for each in kernels], kept)
 
     def apply(self) -> None:
         """Set the masked weights to zero."""
@@ -144,16 +169,19 @@ class Masks:
         """Set the masked entries of other variables to zero, one variable for each kernel."""
         _backend.mask_all(variables, [ops.convert_to_tensor(k.mask) for k in self.kernels])
 
-    def _refreshed(
-        self, kernels: Sequence[PrunedKernel], weights: list[Any], sparsity: Any
-    ) -> list[Any]:
+    def _refreshed(self, kernels: Sequence[PrunedKernel], sparsity: Any) -> list[Any]:
+        """Return the new masks, and the corrected weights if the criterion corrects."""
         states = [{s: ops.convert_to_tensor(v) for s, v in k.state.items()} for k in kernels]
-        dtypes = [w.dtype for w in weights]
+        values = [value_of(each.variable) for each in kernels]
         weights = [
-            ops.cast(w, _slot_dtype(k.variable)) for w, k in zip(weights, kernels, strict=True)
+            ops.cast(v, _slot_dtype(k.variable)) for v, k in zip(values, kernels, strict=True)
         ]
         new = masks_for(
-            [self._criterion.ranking(w, s) for w, s in zip(weights, states, strict=True)],
+            [
+                # NaN weights are kept: a mask must not hide that the training diverged.
+                ops.where(ops.isnan(w), float("inf"), self._criterion.ranking(w, s))
+                for w, s in zip(weights, states, strict=True)
+            ],
             [each.kernel for each in kernels],
             [each.pattern for each in kernels],
             ops.cast(sparsity, "float32"),
@@ -162,14 +190,34 @@ class Masks:
         if not self._criterion.corrects:
             return new
         return new + [
-            ops.cast(self._criterion.correct(w, mask, s), dtype)
-            for w, mask, s, dtype in zip(weights, new, states, dtypes, strict=True)
+            ops.where(ops.isnan(v), v, ops.cast(self._criterion.correct(w, mask, s), v.dtype))
+            for v, w, mask, s in zip(values, weights, new, states, strict=True)
         ]
+
+    def _present(self, kernels: Sequence[PrunedKernel]) -> list[Any]:
+        """Return what `_refreshed` does, unchanged."""
+        masks = [ops.convert_to_tensor(each.mask) for each in kernels]
+        corrects = self._criterion.corrects
+        return masks + [value_of(each.variable) for each in kernels if corrects]
+
+    def _assign(self, kernels: Sequence[PrunedKernel], new: list[Any]) -> None:
+        """Assign the masks, and the weights if the criterion corrects them."""
+        variables = [each.mask for each in kernels]
+        if self._criterion.corrects:
+            variables += [each.variable for each in kernels]
+        _backend.assign_all(variables, new)
+
+
+def _asked(schedule: Any, step: int) -> tuple[bool, float]:
+    """Ask a schedule about a step, on the host."""
+    with _backend.on_cpu():
+        due, sparsity = schedule(step)
+        return bool(due), float(sparsity)
 
 
 def _any_due(schedules: Sequence[Any], step: int) -> bool:
     """Return whether one of the schedules refreshes its masks at `step`, a Python integer."""
-    return any(bool(ops.convert_to_numpy(schedule(step)[0])) for schedule in schedules)
+    return any(_asked(schedule, step)[0] for schedule in schedules)
 
 
 def _check_has_values(variable: keras.Variable) -> None:

@@ -18,16 +18,18 @@ class OBS(Criterion):
 
     `score_q = w_q^2 / (2 [H^-1]_qq)`; after pruning a set Q, `w <- w - H^-1_{:,Q} (H^-1_QQ)^-1 w_Q`
 
-    `H` is the empirical Fisher matrix: the average of `g g^T` over the steps, plus `damping` times
-    the mean of its diagonal. The matrix is block-diagonal. A block holds `block_size` consecutive
-    weights along the input axis of the flattened kernel; a kernel with at most `block_size` weights
-    has the full matrix. A kernel with `n` weights needs `n * block_size` floats and as many
-    products in each step, so this criterion is for small layers.
+    `H = F + damping (diag(F) + mean(diag(F)) I)`, where `F` is the empirical Fisher matrix: the
+    average of `g g^T` over the steps. The matrix is block-diagonal. A block holds `block_size`
+    consecutive weights along the input axis of the flattened kernel; a kernel with at most
+    `block_size` weights has the full matrix. A kernel with `n` weights needs `n * block_size`
+    floats and as many products in each step, so this criterion is for small layers. They are
+    float64 where the backend has it (not on JAX by default): the inverse of a matrix in float32
+    magnifies rounding errors, and other weights would be pruned on another machine.
 
     Args:
         block_size: number of weights in a block, at least 1.
         momentum: momentum of the average, in [0, 1).
-        damping: positive float added to the diagonal, relative to its mean.
+        damping: positive float, added to the diagonal relative to its entries and to their mean.
         max_floats: largest number of floats to store for one kernel.
 
     Raises:
@@ -54,7 +56,7 @@ class OBS(Criterion):
         self,
         block_size: int = 64,
         momentum: float = 0.99,
-        damping: float = 1e-3,
+        damping: float = 1e-2,
         max_floats: int = 2**26,
     ):
         self.block_size = integer("block_size", block_size, 1)
@@ -76,6 +78,10 @@ class OBS(Criterion):
             )
         return blocks, block, block
 
+    def slot_dtype(self, slot: str, dtype: str) -> str:
+        """Return the widest float type of the backend."""
+        return _backend.widest_float()
+
     def observe(self, weight: Any, gradient: Any, state: dict[str, Any]) -> dict[str, Any]:
         """Add `g g^T` of each block to the average."""
         old = state["fisher"]
@@ -87,22 +93,23 @@ class OBS(Criterion):
         """Return `w^2 / (2 [H^-1]_qq)`."""
         diagonal = ops.diagonal(self._inverse(state["fisher"]), axis1=1, axis2=2)
         rows = ops.cast(self._split(weight), diagonal.dtype)
-        return self._join(0.5 * ops.square(rows) / diagonal, weight)
+        return ops.cast(self._join(0.5 * ops.square(rows) / diagonal, weight), weight.dtype)
 
     def correct(self, weight: Any, mask: Any, state: dict[str, Any]) -> Any:
         """Return the kept weights at the minimum of the quadratic model, and zero elsewhere."""
         inverse = self._inverse(state["fisher"])
-        # NaN weights are pruned and treated as zero, so they do not affect the rest of the block.
+        # NaN weights are treated as zero, so they do not affect the rest of the block.
         without_nan = ops.where(ops.isnan(weight), ops.zeros_like(weight), weight)
-        rows = ops.expand_dims(ops.cast(self._split(without_nan), inverse.dtype), 2)
-        pruned = ops.expand_dims(1.0 - self._split(ops.cast(mask, inverse.dtype)), 2)
+        rows = ops.cast(self._split(without_nan), inverse.dtype)
+        pruned = 1.0 - self._split(ops.cast(mask, inverse.dtype))
         # Rows and columns of kept weights become those of the identity, so that the shape does not
         # depend on Q.
         identity = ops.eye(self._blocks(weight.shape)[1], dtype=inverse.dtype)
-        within = pruned * inverse * ops.transpose(pruned, (0, 2, 1)) + (1.0 - pruned) * identity
-        multipliers = pruned * ops.matmul(_backend.inverse(within), pruned * rows)
-        corrected = (1.0 - pruned) * (rows - ops.matmul(inverse, multipliers))
-        return ops.cast(self._join(ops.squeeze(corrected, 2), weight), weight.dtype)
+        both = ops.expand_dims(pruned, 2) * ops.expand_dims(pruned, 1)
+        within = both * inverse + (1.0 - ops.expand_dims(pruned, 2)) * identity
+        multipliers = pruned * _product(_backend.inverse(within), pruned * rows)
+        corrected = (1.0 - pruned) * (rows - _product(inverse, multipliers))
+        return ops.cast(self._join(corrected, weight), weight.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
@@ -136,12 +143,21 @@ class OBS(Criterion):
         return ops.transpose(flat, (*range(1, len(shape)), 0))
 
     def _inverse(self, fisher: Any) -> Any:
-        # Scale before the inversion: squares of small gradients would leave the range of float32.
-        block = int(fisher.shape[-1])
-        scale = ops.mean(ops.diagonal(fisher, axis1=1, axis2=2), axis=1, keepdims=True)
-        # A block with almost no gradient must have small scores. Its own scale would enlarge them.
-        scale = ops.maximum(scale, 1e-6 * ops.mean(scale))
-        scale = ops.where(ops.greater(scale, 1e-37), scale, ops.ones_like(scale))
-        scale = ops.expand_dims(scale, 2)
-        damped = fisher / scale + self.damping * ops.eye(block, dtype=fisher.dtype)
-        return _backend.inverse(damped) / scale
+        fisher = ops.cast(fisher, _backend.widest_float())
+        diagonal = ops.diagonal(fisher, axis1=1, axis2=2)
+        mean = ops.mean(diagonal, axis=1, keepdims=True)
+        # A block with almost no gradient must have small scores. Its own mean would enlarge them.
+        mean = ops.maximum(mean, 1e-6 * ops.mean(mean))
+        mean = ops.where(ops.greater(mean, 1e-37), mean, ops.ones_like(mean))
+        # With a unit diagonal, no product leaves the range of float32, and rounding errors depend
+        # on the correlations only.
+        scale = ops.sqrt(diagonal + self.damping * (diagonal + mean))
+        scales = ops.expand_dims(scale, 2) * ops.expand_dims(scale, 1)
+        identity = ops.eye(int(fisher.shape[-1]), dtype=fisher.dtype)
+        unit = ops.where(ops.greater(identity, 0), identity, fisher / scales)
+        return _backend.inverse(unit) / scales
+
+
+def _product(matrices: Any, rows: Any) -> Any:
+    # Not `matmul`, which accelerators compute in TF32 by default, to three digits.
+    return ops.sum(matrices * ops.expand_dims(rows, 1), axis=2)

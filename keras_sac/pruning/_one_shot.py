@@ -1,5 +1,6 @@
-"""One-shot pruning of a trained model: by threshold, by filter norm, or to a given sparsity."""
+"""One-shot pruning: by masks, by threshold, by filter norm, or to a given sparsity."""
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,43 @@ from keras_sac.pruning._distribution import masks_for
 from keras_sac.pruning._identifiers import get_criterion, get_distribution, get_pattern
 from keras_sac.pruning._patterns import Pattern
 from keras_sac.pruning._pruned_kernels import PrunedKernel, as_targets, select_pruned
+from keras_sac.pruning._pruning_optimizer import pruning_optimizer
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def apply_masks(model: keras.Model) -> "pd.DataFrame":
+    """Set the weights to zero that the `PruningOptimizer` of a model has masked.
+
+    `w <- m * w`
+
+    Every update does this. Call it if weights were set since: by `load_weights`, or by
+    `EarlyStopping(restore_best_weights=True)` with a best epoch that was less sparse. Such weights
+    were not trained with these masks, so train on, or choose the best epoch among those after the
+    end of the schedule.
+
+    Args:
+        model: a model that is compiled with a `PruningOptimizer`, alone or inside another
+            optimizer; changed in place.
+
+    Returns:
+        The table `keras_sac.pruning.sparsity(model)` afterwards.
+
+    Raises:
+        ValueError: if the model is not compiled with a `PruningOptimizer`, or that is not built.
+
+    Examples:
+        >>> from keras_sac.pruning import ConstantSparsity, PruningOptimizer
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        >>> model.compile(PruningOptimizer("sgd", ConstantSparsity(0.5, begin_step=1)), "mse")
+        >>> history = model.fit(np.ones((4, 2)), np.ones((4, 2)), verbose=0)
+        >>> model.set_weights([np.ones((2, 2)), np.zeros(2)])
+        >>> apply_masks(model).attrs["total"]["sparsity"]
+        0.5
+    """
+    pruning_optimizer(model).apply_masks()
+    return _sparsity_tables.sparsity(model)
 
 
 def prune_by_threshold(
@@ -59,6 +94,9 @@ def prune_filters_by_norm(
 
     `w_j <- w_j [||w_j|| >= threshold]`, where `w_j` are all weights into output channel `j`
 
+    A kernel keeps its filter with the largest norm: without any it would block the signal. A
+    warning names the kernels whose filters are all below the threshold.
+
     Args:
         model: a built model, changed in place. Biases are not changed.
         threshold: number >= 0, compared with `sum |w|` for `"l1"` and `sqrt(sum w^2)` for `"l2"`.
@@ -86,12 +124,24 @@ def prune_filters_by_norm(
         raise ValueError(f'`norm` must be "l1" or "l2". Received: norm={norm!r}')
     order = 1 if norm == "l1" else 2
 
+    below = []
+
     def keep(kernel: Kernel, values: np.ndarray) -> np.ndarray:
         axes = tuple(a for a in range(values.ndim) if a != kernel.output_axis)
         powers = np.abs(values.astype("float64")) ** order
-        return powers.sum(axis=axes, keepdims=True) ** (1.0 / order) >= threshold
+        norms = powers.sum(axis=axes, keepdims=True) ** (1.0 / order)
+        if norms.max() >= threshold:
+            return norms >= threshold
+        below.append(f"{kernel.path} (largest norm {norms.max():.3g})")
+        return np.arange(norms.size).reshape(norms.shape) == norms.argmax()
 
     _mask(model, targets, keep)
+    if below:
+        warnings.warn(
+            f"All filters are below threshold={threshold} in: {', '.join(below)}. The one with the "
+            "largest norm was kept. Choose a smaller `threshold`, or other kernels by `targets=`.",
+            stacklevel=2,
+        )
     return _sparsity_tables.filter_sparsity(model)
 
 

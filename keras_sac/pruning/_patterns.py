@@ -105,6 +105,10 @@ class Pattern:
         """Create a pattern from the result of `get_config`."""
         return cls(**config)
 
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class Unstructured(Pattern):

@@ -5,19 +5,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_sac.pruning._schedules import PruningSchedule
+from keras_sac.pruning._sparsity_logger import SparsityLogger
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def plot_sparsity(
-    history: "pd.DataFrame", schedule: PruningSchedule | None = None, *, ax: Any = None
+    history: "pd.DataFrame | SparsityLogger",
+    schedule: PruningSchedule | None = None,
+    *,
+    ax: Any = None,
 ) -> Any:
     """Plot the sparsity of each kernel over the steps, and that of the schedule.
 
     Args:
-        history: `SparsityLogger.history`, a table with the columns `step`, `path`, `weights` and
-            `sparsity`.
+        history: a `SparsityLogger`, or its `history`, a table with the columns `step`, `path`,
+            `weights` and `sparsity`.
         schedule: a `PruningSchedule` to plot as well, or `None`.
         ax: the `matplotlib.axes.Axes` to draw on. Defaults to the axes of a new figure.
 
@@ -38,10 +42,12 @@ def plot_sparsity(
         >>> ax.get_ylabel()
         'sparsity'
     """
+    if isinstance(history, SparsityLogger):
+        history = history.history
     if history.empty:
         raise ValueError(
-            "`history` must have at least one row. Received: a table with no rows. Pass "
-            "`SparsityLogger.history` after a `fit` with the logger in `callbacks`."
+            "`history` must have at least one row. Received: a table with no rows. Pass a "
+            "`SparsityLogger` after a `fit` with it in `callbacks`."
         )
     try:
         from matplotlib.figure import Figure

@@ -1,5 +1,6 @@
 """Prune a model during training, by an optimizer that wraps another optimizer."""
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_sac import _backend
+from keras_sac._arguments import one_of
 from keras_sac._model import report_rows
 from keras_sac._optimizer import (
     Opaque,
@@ -19,6 +21,7 @@ from keras_sac._optimizer import (
 )
 from keras_sac._table import table
 from keras_sac.pruning._criteria import Criterion
+from keras_sac.pruning._end_of_training import EndOfTraining
 from keras_sac.pruning._identifiers import get_criterion, get_distribution, get_pattern
 from keras_sac.pruning._masks import Masks
 from keras_sac.pruning._patterns import Pattern
@@ -38,8 +41,19 @@ class PruningOptimizer(WrappingOptimizer):
     After each update of the inner optimizer, the masks set the pruned weights to zero. So the model
     is exactly sparse after every step and in every checkpoint. At the steps of the schedule the
     masks are refreshed first, from the weights after the update: a pruned weight with a large
-    update is kept from then on. The masks of step `t` apply to batch `t`, counted from 1, as in
-    `tensorflow_model_optimization`.
+    update is kept from then on.
+
+    The masks of step `t` apply to batch `t`, counted from 1, as in
+    `tensorflow_model_optimization` (tfmot). They are there before batch `t`: after `T` batches the
+    weights have the masks of step `T + 1`. tfmot refreshes when batch `t` begins, and leaves pruned
+    weights nonzero between batches. `refreshes="on_call"` does the same, for who looks between
+    batches: a step applies the masks unless the next step refreshes them, and `refresh()`, called
+    before each batch, refreshes and applies them. After `T` batches the weights then have the masks
+    of step `T`, once `apply_masks()` or the end of `fit` has applied them.
+
+    At the end of `fit` a warning says if nothing was pruned, if weights are NaN, or if a callback
+    has brought back weights without the zeros of the masks. NaN weights are never masked, so that
+    they stay visible.
 
     The optimizer works wherever a Keras optimizer does: `fit`, custom training loops, subclassed
     models, gradient accumulation, mixed precision, `tf.distribute`, and all three backends. The
@@ -65,6 +79,8 @@ class PruningOptimizer(WrappingOptimizer):
             have the sparsity. `"erk"`: all kernels together have the sparsity, and small kernels
             are less sparse (Erdős-Rényi kernel). Kernels with different schedules are ranked
             separately.
+        refreshes: when due masks are refreshed. `"after_update"`: inside the step. `"on_call"`: by
+            `refresh()`, which is called before each batch.
         name: name of the optimizer.
 
     Raises:
@@ -85,6 +101,11 @@ class PruningOptimizer(WrappingOptimizer):
         Zhu and Gupta, "To prune, or not to prune", 2017, https://arxiv.org/abs/1710.01878
     """
 
+    not_loaded = (
+        "The schedule begins again at step 1, with masks from the present weights, and pruned "
+        "weights may return. To keep the zeros, compile with `PruningOptimizer(inner_optimizer, "
+        "schedule=None)`."
+    )
     serialized = ("inner_optimizer", "schedule", "targets", "criterion", "pattern")
 
     def __init__(
@@ -96,6 +117,7 @@ class PruningOptimizer(WrappingOptimizer):
         criterion: str | Criterion = "magnitude",
         pattern: str | Pattern | None = None,
         distribution: str = "uniform",
+        refreshes: str = "after_update",
         name: str | None = None,
     ):
         if any(isinstance(inner, PruningOptimizer) for inner in nested(inner_optimizer)):
@@ -116,44 +138,41 @@ class PruningOptimizer(WrappingOptimizer):
         self.schedule = schedule
         self.criterion, self.pattern, self.distribution = checked
         self._targets = selected
+        self.refreshes = one_of("refreshes", refreshes, ("after_update", "on_call"))
         self._masks: Masks | None = None
+        self._count = _backend.StepCount(self._iterations)
+        # Whether a training step has called this optimizer, in this process.
+        self.has_begun = False
+        self._is_refreshed, self._steps_before = False, 0
+        self._end = EndOfTraining()
 
-    def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Create the masks, and prune if the schedule refreshes at step 1.
-
-        Args:
-            variables: the trainable variables of a model.
-
-        Raises:
-            ValueError: if `targets` match nothing, a pattern does not fit a kernel, or the
-                optimizer was built for other variables.
-        """
-        variables = list(variables)
-        if self._masks is not None:
-            self.check_same(variables)
-            return
+    def select(self, variables: Sequence[keras.Variable]) -> None:
+        """Create the masks and the variables of the criterion."""
         kernels, skipped = select_pruned(
             variables, self._targets.value, self.schedule, self.pattern
         )
-        # First, because it may raise: the optimizer is unchanged then.
         self._masks = Masks(kernels, self.criterion, self.distribution, self._create_variable)
-        super().build(variables)
         self._skipped = Opaque(skipped)
-        if not self.inner_optimizer.built:
-            self.inner_optimizer.build(variables)
-        with _backend.eagerly():
-            self._masks.begin()
+
+    def begin(self) -> None:
+        """Initialize the masks, and prune if the schedule refreshes at step 1."""
+        self._built_masks().begin()
 
     def before_update(self, grads: list[Any], variables: Sequence[keras.Variable]) -> None:
         """Update the criterion with the gradients."""
+        masks = self._built_masks()
+        if not self.has_begun:
+            self.has_begun = True
+            if self._count.on_host == 0:
+                # `DistributedDataParallel` may have replaced the weights since the masks were made.
+                masks.begin()
         if not self.criterion.needs_gradients:
             return
-        masks = self._built_masks()
-        pruned = {each.kernel.index for each in masks.kernels}
+        rows = {each.kernel.index: each.kernel.shape[0] for each in masks.kernels}
         relevant = {
-            index: gradient
+            index: _backend.dense(gradient, rows[index])
             for index, gradient in zip(map(self._get_variable_index, variables), grads, strict=True)
-            if gradient is not None and index in pruned
+            if gradient is not None and index in rows
         }
         summed = _backend.sum_over_replicas(list(relevant.values()))
         gradients = unscaled(self.inner_optimizer, summed)
@@ -162,17 +181,79 @@ class PruningOptimizer(WrappingOptimizer):
     def after_update(self, updated: Any, before: Any) -> None:
         """Refresh the masks that are due, and apply all masks."""
         masks = self._built_masks()
-        step = ops.add(self._iterations, ops.cast(updated, self._iterations.dtype))
-        self._iterations.assign(step)
-        masks.advance(step + 1, updated)
+        next_step = self._count.advance(updated) + 1
+        if self.refreshes == "on_call":
+            masks.apply_unless_due(next_step)
+        else:
+            masks.advance(next_step, updated)
+        averages = moving_averages(self.inner_optimizer)
+        if averages is not None:
+            masks.apply_to([averages[each.kernel.index] for each in masks.kernels])
+
+    def refresh(self) -> None:
+        """Refresh the masks that are due for the next batch, and apply all masks.
+
+        With `refreshes="on_call"` call this before each batch, outside of the compiled step, once
+        `optimizer.build(model.trainable_variables)` has made the masks. In a callback on JAX, call
+        `model.jax_state_sync()` first.
+
+        Raises:
+            ValueError: if the optimizer is not built.
+        """
+        masks, step = self._built_masks(), self.pruning_step + 1
+        self._is_refreshed = True
+        if masks.is_due(step):
+            masks.advance(step, True)
+        else:
+            masks.apply()
+
+    def apply_masks(self) -> None:
+        """Set the masked weights, and their moving averages, to zero.
+
+        Raises:
+            ValueError: if the optimizer is not built.
+        """
+        masks = self._built_masks()
+        masks.apply()
         averages = moving_averages(self.inner_optimizer)
         if averages is not None:
             masks.apply_to([averages[each.kernel.index] for each in masks.kernels])
 
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
-        """Let the inner optimizer set the final values, and apply the masks to them."""
+        """Let the inner optimizer set the final values, and apply the masks to them.
+
+        Warns if the model is not pruned as its masks say when `fit` ends, and with
+        `refreshes="on_call"` if a refresh was due and `refresh()` was not called.
+        """
+        if not self.built:
+            self._end.check(None, 0)
+            return
+        if not all(map(_backend.has_value, var_list)):
+            # `fit` on JAX has stopped with an error, and left the variables without values.
+            return
         super().finalize_variable_values(var_list)
-        self._built_masks().apply()
+        masks, steps = self._built_masks(), self.pruning_step
+        masks.apply()
+        self._check_refreshed(masks, steps)
+        self._end.check(masks, steps)
+
+    def _check_refreshed(self, masks: Masks, steps: int) -> None:
+        steps_before, self._steps_before = self._steps_before, steps
+        called, self._is_refreshed = self._is_refreshed, False
+        # `build` refreshes the masks of step 1.
+        passed = range(max(steps_before, 1) + 1, steps + 1)
+        if self.refreshes == "on_call" and not called and any(map(masks.is_due, passed)):
+            warnings.warn(
+                'The masks were not refreshed in this training: `refreshes="on_call"` waits for '
+                "`optimizer.refresh()` before each batch. Call it in a callback, as "
+                "`keras_sac.tfmot.sparsity.keras.UpdatePruningStep()` does.",
+                stacklevel=2,
+            )
+
+    def _assigned(self, values: list[np.ndarray]) -> bool:
+        fits = super()._assigned(values)
+        self._steps_before = self.pruning_step
+        return fits
 
     @property
     def masks(self) -> dict[str, np.ndarray]:
@@ -201,7 +282,10 @@ class PruningOptimizer(WrappingOptimizer):
             `sparsity` (current fraction of zeros) and `mask_bytes`.
         """
         details = {
-            id(each.variable): {"schedule": _text(each.schedule), "pattern": _text(each.pattern)}
+            id(each.variable): {
+                "schedule": "zeros stay" if each.schedule is None else repr(each.schedule),
+                "pattern": repr(each.pattern),
+            }
             for each in self._built_masks().kernels
         }
         skipped = self._skipped.value
@@ -223,7 +307,15 @@ class PruningOptimizer(WrappingOptimizer):
             "criterion": serialize(self.criterion),
             "pattern": serialize(self.pattern),
             "distribution": self.distribution,
+            "refreshes": self.refreshes,
         }
+
+    def __repr__(self) -> str:
+        return (
+            f"PruningOptimizer({type(self.inner_optimizer).__name__}, {self.schedule}, "
+            f"criterion={self.criterion}, pattern={self.pattern}, "
+            f"distribution={self.distribution!r})"
+        )
 
     def _create_variable(
         self, name: str, reference: keras.Variable, shape: tuple[int, ...], dtype: str
@@ -245,8 +337,18 @@ class PruningOptimizer(WrappingOptimizer):
         return self._masks
 
 
-def _text(part: PruningSchedule | Pattern | None) -> str:
-    if part is None:
-        return "zeros stay"
-    config = part.get_config() if hasattr(part, "get_config") else {}
-    return f"{type(part).__name__}({', '.join(f'{k}={v}' for k, v in config.items())})"
+def pruning_optimizer(model: keras.Model) -> PruningOptimizer:
+    """Return the `PruningOptimizer` that a model is compiled with, also inside other optimizers.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    for each in () if optimizer is None else nested(optimizer):
+        if isinstance(each, PruningOptimizer):
+            return each
+    raise ValueError(
+        "The model must be compiled with a `PruningOptimizer`. Received: "
+        f"optimizer={type(optimizer).__name__}. For other models use "
+        "`keras_sac.pruning.sparsity(model)`."
+    )

@@ -4,6 +4,7 @@ import numbers
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_sac._arguments import fraction, integer
@@ -71,8 +72,9 @@ class PruningSchedule:
             step: number of the next batch, starting at 1; Python integer or integer scalar tensor.
 
         Returns:
-            A boolean scalar tensor, whether to refresh the masks, and a float scalar tensor, the
-            sparsity in [0, 1).
+            A boolean scalar, whether to refresh the masks, and a float scalar, the sparsity in
+            [0, 1). For a tensor these are tensors; for a Python integer they may be numbers, so
+            that eager training need not wait for the device.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `__call__`.")
 
@@ -83,14 +85,13 @@ class PruningSchedule:
             step: Python integer or scalar tensor.
 
         Returns:
-            A boolean scalar tensor.
+            A boolean: of NumPy for a Python integer, else a scalar tensor.
         """
-        # Python operators, not `keras.ops`: an integer step then needs no tensor but the result.
         step = step if isinstance(step, int) else ops.convert_to_tensor(step)
         due = (step >= self.begin_step) & ((step - self.begin_step) % self.frequency == 0)
         if self.end_step >= 0:
             due = due & (step <= self.end_step)
-        return ops.convert_to_tensor(due, "bool")
+        return np.bool_(due) if isinstance(step, int) else ops.convert_to_tensor(due, "bool")
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
@@ -139,7 +140,9 @@ class ConstantSparsity(PruningSchedule):
 
     def __call__(self, step: Any) -> tuple[Any, Any]:
         """Return whether masks are refreshed at `step`, and `target_sparsity`."""
-        return self.is_due(step), ops.convert_to_tensor(self.target_sparsity, "float32")
+        sparsity = np.float32(self.target_sparsity)
+        is_number = isinstance(step, int)
+        return self.is_due(step), sparsity if is_number else ops.convert_to_tensor(sparsity)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
@@ -204,17 +207,30 @@ class PolynomialDecay(PruningSchedule):
     def __call__(self, step: Any) -> tuple[Any, Any]:
         """Return whether masks are refreshed at `step`, and to which sparsity."""
         due = self.is_due(step)
+        if isinstance(step, int):
+            if self.prune_at_end:
+                due = due | np.bool_(step == self.end_step)
+            return due, np.float32(self._sparsity_at(np.float32(step - self.begin_step), np))
         step = ops.convert_to_tensor(step)
         if self.prune_at_end:
             due = ops.logical_or(due, ops.equal(step, self.end_step))
+        sparsity = self._sparsity_at(ops.cast(step - self.begin_step, "float32"), ops)
+        return due, ops.convert_to_tensor(sparsity, "float32")
+
+    def _sparsity_at(self, elapsed: Any, xp: Any) -> Any:
+        """Return the sparsity, in float32 on the host and on the device.
+
+        Args:
+            elapsed: steps since `begin_step`; float32 scalar.
+            xp: `numpy` or `keras.ops`.
+        """
         if self.end_step == self.begin_step:
-            return due, ops.convert_to_tensor(self.final_sparsity, "float32")
-        elapsed = ops.cast(step - self.begin_step, "float32")
-        progress = ops.clip(elapsed / (self.end_step - self.begin_step), 0.0, 1.0)
-        excess = (self.initial_sparsity - self.final_sparsity) * ops.power(
+            return self.final_sparsity
+        progress = xp.clip(elapsed / (self.end_step - self.begin_step), 0.0, 1.0)
+        excess = (self.initial_sparsity - self.final_sparsity) * xp.power(
             1.0 - progress, float(self.power)
         )
-        return due, excess + self.final_sparsity
+        return excess + self.final_sparsity
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""

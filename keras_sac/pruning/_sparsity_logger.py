@@ -8,7 +8,7 @@ import keras
 from keras_sac import _backend
 from keras_sac._arguments import integer
 from keras_sac._table import table
-from keras_sac.pruning._pruning_optimizer import PruningOptimizer
+from keras_sac.pruning._pruning_optimizer import pruning_optimizer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ class SparsityLogger(keras.callbacks.Callback):
 
     Examples:
         >>> import numpy as np
-        >>> from keras_sac.pruning import ConstantSparsity
+        >>> from keras_sac.pruning import ConstantSparsity, PruningOptimizer
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
         >>> model.compile(PruningOptimizer("sgd", ConstantSparsity(0.5, 1)), "mse")
         >>> x = np.ones((8, 4), "float32")
@@ -57,7 +57,7 @@ class SparsityLogger(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check that the model is compiled with a `PruningOptimizer`."""
-        self._optimizer()
+        pruning_optimizer(self.model)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Record the sparsity every `frequency` steps."""
@@ -74,7 +74,9 @@ class SparsityLogger(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Warn if the training ended before the schedule."""
-        optimizer = self._optimizer()
+        optimizer = pruning_optimizer(self.model)
+        if not optimizer.built or not optimizer.pruning_step:
+            return  # The optimizer itself warns.
         steps = optimizer.pruning_step
         # The refresh of step t comes after update t - 1.
         ends = {getattr(schedule, "end_step", -1) for schedule in optimizer.schedules}
@@ -87,21 +89,9 @@ class SparsityLogger(keras.callbacks.Callback):
                 stacklevel=2,
             )
 
-    def _optimizer(self) -> PruningOptimizer:
-        optimizer = self.model.optimizer
-        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            optimizer = optimizer.inner_optimizer
-        if not isinstance(optimizer, PruningOptimizer):
-            raise ValueError(
-                "`SparsityLogger` needs a model compiled with a `PruningOptimizer`. Received: "
-                f"optimizer={type(optimizer).__name__}. For other models use "
-                "`keras_sac.pruning.sparsity(model)`."
-            )
-        return optimizer
-
     def _record(self) -> float:
         """Add a record to the history, and return the sparsity of all pruned kernels together."""
-        optimizer = self._optimizer()
+        optimizer = pruning_optimizer(self.model)
         step = optimizer.pruning_step
         report = optimizer.report()
         pruned = report[report["pruned"]]

@@ -82,4 +82,6 @@ def _key(scores: Any, dtype: str, integer: str) -> Any:
     scores = ops.cast(scores, dtype)
     # -0.0 equals 0.0, but its bit pattern is a negative integer. The absolute value avoids that.
     pattern = ops.view(ops.abs(scores), integer)
-    return ops.where(ops.greater_equal(scores, 0), pattern, ops.cast(-1, integer))
+    # Not `scores >= 0`, which XLA takes for true if the scores are magnitudes, even for NaN.
+    never = ops.logical_or(ops.isnan(scores), ops.less(scores, 0))
+    return ops.where(never, ops.cast(-1, integer), pattern)

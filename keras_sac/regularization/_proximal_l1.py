@@ -112,26 +112,10 @@ class ProximalL1(WrappingOptimizer):
         self._targets = Opaque(selections)
         self._kernels: Opaque | None = None
 
-    def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Select the kernels to threshold.
-
-        Args:
-            variables: the trainable variables of a model.
-
-        Raises:
-            ValueError: if `targets` match nothing, or the optimizer was built for other variables.
-        """
-        variables = list(variables)
-        if self._kernels is not None:
-            self.check_same(variables)
-            return
-        # First, because it may raise: the optimizer is unchanged then.
+    def select(self, variables: Sequence[keras.Variable]) -> None:
+        """Select the kernels to threshold."""
         selected, skipped = select_kernels(variables, self._targets.value, purpose="thresholded")
-        kernels = [kernel for kernel, _ in selected]
-        if not self.inner_optimizer.built:
-            self.inner_optimizer.build(variables)
-        super().build(variables)
-        self._kernels, self._skipped = Opaque(kernels), Opaque(skipped)
+        self._kernels, self._skipped = Opaque([kernel for kernel, _ in selected]), Opaque(skipped)
 
     def before_update(
         self, grads: list[Any], variables: Sequence[keras.Variable]
@@ -151,7 +135,9 @@ class ProximalL1(WrappingOptimizer):
         if self.strength == 0:
             return
         # Not a branch: replicas cannot assign inside one, and a threshold of 0 changes nothing.
-        threshold = ops.where(updated, rate * self.strength, ops.zeros_like(rate))
+        threshold = rate * self.strength
+        if updated is not True:
+            threshold = ops.where(updated, threshold, ops.zeros_like(threshold))
         new = [self._thresholded(kernel, threshold) for kernel in kernels]
         _backend.assign_all([kernel.variable for kernel in kernels], new)
         averages = moving_averages(self.inner_optimizer)

@@ -1,5 +1,6 @@
 """Convert between the folder that Keras saves and the members of a sparse file."""
 
+import dataclasses
 import json
 import pathlib
 import zipfile
@@ -24,7 +25,7 @@ from keras_sac.sparse_file._zip_container import FORMAT, VERSION, extract, membe
 
 # Keras' own names.
 H5 = "model.weights.h5"
-_CONFIG = "config.json"
+CONFIG = "config.json"
 _METADATA = "metadata.json"
 _ASSETS = "assets/"
 _HEADER = "header.json"
@@ -43,7 +44,7 @@ def write(archive: zipfile.ZipFile, saved: pathlib.Path, *, float16: bool, level
     Raises:
         ValueError: if a weight has a dtype that cannot be stored, or does not fit into float16.
     """
-    config, optimizers = plain_config(json.loads((saved / _CONFIG).read_text("utf-8")))
+    config, optimizers = plain_config(json.loads((saved / CONFIG).read_text("utf-8")))
     frames = member(_FRAMES, (saved / H5).stat().st_size, compressed=False)
     with h5py.File(saved / H5) as file:
         groups = read_groups(file, optimizers)
@@ -59,24 +60,40 @@ def write(archive: zipfile.ZipFile, saved: pathlib.Path, *, float16: bool, level
     }
     # Keras also notes the date. Without it, equal models give equal files.
     metadata = {"keras_version": keras.__version__}
-    for name, value in ((_HEADER, header), (_CONFIG, config), (_METADATA, metadata)):
+    for name, value in ((_HEADER, header), (CONFIG, config), (_METADATA, metadata)):
         _put(archive, name, json.dumps(value, separators=(",", ":")).encode())
     for asset in sorted(path for path in (saved / _ASSETS).rglob("*") if path.is_file()):
         _put(archive, asset.relative_to(saved).as_posix(), asset.read_bytes())
 
 
-def read(archive: zipfile.ZipFile, folder: pathlib.Path) -> None:
-    """Extract a sparse file into a folder that Keras can load.
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """What the header of a sparse file says.
 
-    Args:
-        archive: archive of the file.
-        folder: empty folder.
+    Attributes:
+        groups: groups of Keras' HDF5 file, and their attributes.
+        table: its datasets.
+        files: other members, which are extracted as they are.
+    """
+
+    groups: dict[str, Attributes]
+    table: list[Tensor]
+    files: set[str]
+
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes of all arrays."""
+        return sum(tensor.header.nbytes for tensor in self.table)
+
+
+def read_header(archive: zipfile.ZipFile) -> Content:
+    """Read what a sparse file holds, without decoding it.
 
     Raises:
         ValueError: if the content does not have the format of `write`.
     """
     names = set(archive.namelist())
-    files = {name for name in names if name.startswith(_ASSETS)} | {_CONFIG, _METADATA}
+    files = {name for name in names if name.startswith(_ASSETS)} | {CONFIG, _METADATA}
     expected = files | {_HEADER, _FRAMES}
     if names != expected:
         raise ValueError(f"Expected the members {sorted(expected)}. Received: {sorted(names)}")
@@ -87,10 +104,24 @@ def read(archive: zipfile.ZipFile, folder: pathlib.Path) -> None:
         raise ValueError(
             f"The header declares {length} bytes of weights. Received: {frames.file_size} bytes"
         )
-    for name in files:
+    return Content(groups, table, files)
+
+
+def unpack(archive: zipfile.ZipFile, content: Content, folder: pathlib.Path) -> None:
+    """Extract a sparse file into a folder that Keras can load.
+
+    Args:
+        archive: archive of the file.
+        content: its header.
+        folder: folder, without these files.
+
+    Raises:
+        ValueError: if a frame is damaged, or does not fit the header.
+    """
+    for name in content.files:
         extract(archive, name, folder)
-    with archive.open(frames) as stream:
-        write_weights(folder / H5, groups, decode_tensors(table, stream))
+    with archive.open(_FRAMES) as stream:
+        write_weights(folder / H5, content.groups, decode_tensors(content.table, stream))
 
 
 def _header(header: Any) -> tuple[dict[str, Attributes], list[Tensor]]:

@@ -1,41 +1,55 @@
 """Load weights from a file into an existing model, all of them or none."""
 
 import pathlib
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable
 
 import h5py
 import keras
 
+from keras_sac.sparse_file._weight_table import Tensor
+
 _MOST_NAMED = 5
 
 
-def load_into(model: keras.Model, weights: pathlib.Path, name: str) -> None:
+def load_into(
+    model: keras.Model, table: Iterable[Tensor], unpacked: Callable[[], pathlib.Path], name: str
+) -> None:
     """Load Keras' HDF5 file of weights into a model whose optimizer keeps its state.
 
     Args:
         model: built model.
-        weights: file `.weights.h5` without optimizer state. The file is changed.
-        name: name of the file in error messages.
+        table: weights in the file, without optimizer state.
+        unpacked: returns the file `.weights.h5`, in an empty folder. It is called if the weights
+            fit. The file is changed.
+        name: name of the sparse file in error messages.
 
     Raises:
         ValueError: if the model has other weights. The model is unchanged.
     """
-    before = weights.with_name("before.weights.h5")
-    model.save_weights(before)
-    with h5py.File(before) as own, h5py.File(weights, "r+") as new:
-        old_shapes, new_shapes = _shapes(own), _shapes(new)
-        kept = {
-            path for path in old_shapes.keys() - new_shapes.keys() if "optimizer" in path.split("/")
-        }
-        _check_same({path: old_shapes[path] for path in old_shapes.keys() - kept}, new_shapes, name)
-        # Keras warns if the file has no optimizer state, so the present state is added.
-        for path in kept:
-            own.copy(path, new, path)
-    try:
-        model.load_weights(weights)
-    except BaseException:
-        model.load_weights(before)
-        raise
+    new_shapes = {tensor.path: tensor.header.shape for tensor in table}
+    with tempfile.TemporaryDirectory() as folder:
+        before = pathlib.Path(folder, "before.weights.h5")
+        model.save_weights(before)
+        with h5py.File(before) as own:
+            old_shapes = _shapes(own)
+            kept = {
+                path
+                for path in old_shapes.keys() - new_shapes.keys()
+                if "optimizer" in path.split("/")
+            }
+            present = {path: old_shapes[path] for path in old_shapes.keys() - kept}
+            _check_same(present, new_shapes, name)
+            weights = unpacked()
+            # Keras warns if the file has no optimizer state, so the present state is added.
+            with h5py.File(weights, "r+") as new:
+                for path in kept:
+                    own.copy(path, new, path)
+        try:
+            model.load_weights(weights)
+        except BaseException:
+            model.load_weights(before)
+            raise
 
 
 def _shapes(file: h5py.File) -> dict[str, tuple[int, ...]]:

@@ -5,6 +5,7 @@ without their zeros. So every model that Keras can save can be stored, on any ba
 pickle.
 """
 
+import math
 import os
 import pathlib
 import tempfile
@@ -13,13 +14,20 @@ from typing import Any
 import keras
 
 from keras_sac._arguments import integer, one_of
-from keras_sac._io import check_free, written
+from keras_sac._io import check_free, check_room, invalid_if_it_fails, written
 from keras_sac._model import check_model
-from keras_sac.sparse_file._content import H5, read, write
+from keras_sac.sparse_file._claims import check_claims, variables_limited_to
+from keras_sac.sparse_file._content import CONFIG, H5, read_header, unpack, write
 from keras_sac.sparse_file._load_into import load_into
-from keras_sac.sparse_file._zip_container import new_archive, open_archive
+from keras_sac.sparse_file._zip_container import new_archive, open_archive, reading
 
 _HIGHEST_LEVEL = 22
+_TEMPORARY = "Set the environment variable TMPDIR to a folder with more room."
+# The braces that are left are those of the cause.
+_NO_MODEL = (
+    "No model can be made from {0!r}. If it has layers or functions of your own, pass them as "
+    "`custom_objects`; otherwise save the model again. Keras says: {{}}."
+)
 
 
 def save_sparse(
@@ -81,11 +89,15 @@ def save_sparse(
         raise FileExistsError(
             f"`path` must be the path of a file. Received: path={str(target)!r}, which is a folder"
         )
-    with tempfile.TemporaryDirectory() as folder:
+    dense = sum(math.prod(weight.shape) * 4 for weight in model.weights)
+    # What Keras saves goes to the disk of the new file, because the other one may be full.
+    with (
+        written(target, dense, overwrite=overwrite) as new,
+        tempfile.TemporaryDirectory(dir=new.parent) as folder,
+    ):
         saved = pathlib.Path(folder, "model")
         model.save(saved, zipped=False)
-        # The compressed size is unknown before writing, so the free space is not checked.
-        with written(target, overwrite=overwrite) as new, new_archive(new) as archive:
+        with new_archive(new) as archive:
             write(archive, saved, float16=values == "float16", level=level)
     return target
 
@@ -112,8 +124,10 @@ def load_sparse(
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if the file is no sparse file, is damaged, or has a newer version; or if its
-            weights do not fit `model`, which is then unchanged.
+        InvalidFileError: a `ValueError`, if the file is no sparse file, is damaged, or has a newer
+            version; or if no model can be made from it, as without its `custom_objects`.
+        ValueError: if its weights do not fit `model`, which is then unchanged.
+        OSError: if the folder of temporary files is full.
 
     Examples:
         >>> import os, tempfile, keras, numpy as np
@@ -127,13 +141,28 @@ def load_sparse(
     """
     if model is not None:
         check_model(model)
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        with open_archive(path) as archive:
-            read(archive, folder)
+    name = os.fspath(path)
+    with tempfile.TemporaryDirectory() as temporary, open_archive(path) as archive:
+        folder = pathlib.Path(temporary)
+        with reading(name):
+            content = read_header(archive)
+
+        def unpacked() -> pathlib.Path:
+            check_room(folder, content.nbytes, _TEMPORARY)
+            with reading(name):
+                unpack(archive, content, folder)
+            return folder / H5
+
         if model is not None:
-            load_into(model, folder / H5, os.fspath(path))
+            load_into(model, content.table, unpacked, name)
             return model
-        return keras.saving.load_model(
-            name, custom_objects=custom_objects, compile=False, safe_mode=safe_mode
-        )
+        options = {"custom_objects": custom_objects, "safe_mode": safe_mode}
+        with invalid_if_it_fails(_NO_MODEL.format(name)):
+            config = archive.read(CONFIG)
+            check_claims(name, content.table, os.path.getsize(path), config, **options)
+            unpacked()
+            with variables_limited_to(content.table):
+                made = keras.saving.load_model(folder, compile=False, **options)
+            if not isinstance(made, keras.Model):
+                raise ValueError(f"Expected a model. Received: {type(made).__name__}")
+    return made

@@ -11,17 +11,15 @@ import pathlib
 import re
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
+
+from keras_sac._io import InvalidFileError, check_members, invalid_if_it_fails, safe_name
 
 FORMAT = "keras_sac.sparse"
 VERSION = 1
 _TAIL = re.compile(rb"keras_sac\.sparse/(\d{1,9}) sha256:([0-9a-f]{64})\Z")
 _DIGITS = 64
-# Keras' own limits for the size of an extracted member.
-_SMALL = 2**28
-_MOST_EXPANSION = 100
 
 
 @contextlib.contextmanager
@@ -48,7 +46,7 @@ def member(name: str, size: int, *, compressed: bool) -> zipfile.ZipInfo:
         size: maximal number of bytes of its content.
         compressed: whether to compress it with deflate.
     """
-    info = zipfile.ZipInfo(_safe(name))
+    info = zipfile.ZipInfo(safe_name(name))
     info.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     info.create_system = 3
     info.external_attr = 0o644 << 16
@@ -59,33 +57,30 @@ def member(name: str, size: int, *, compressed: bool) -> zipfile.ZipInfo:
 
 @contextlib.contextmanager
 def open_archive(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
-    """Yield the archive at a path after checking its digest.
+    """Yield the archive at a path after checking its digest and its members.
 
     Raises:
-        ValueError: if the file is no such archive, is damaged, or has a newer version. Errors of
-            reading its content in the context are raised as ValueError too.
+        InvalidFileError: if the file is no such archive, is damaged, or has a newer version.
     """
     name = os.fspath(path)
     with open(path, "rb") as file:
         _check_tail(name, file)
-        try:
-            with zipfile.ZipFile(file) as archive:
-                _check_members(archive, os.fstat(file.fileno()).st_size)
-                yield archive
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            KeyError,
-            OverflowError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as e:
-            raise ValueError(
-                f"{name!r} does not have the content that `save_sparse` writes. "
-                f"{str(e).removesuffix('.')}. Save the model again."
-            ) from e
+        with contextlib.ExitStack() as stack:
+            with reading(name):
+                archive = stack.enter_context(zipfile.ZipFile(file))
+                check_members(archive, os.fstat(file.fileno()).st_size)
+            yield archive
+
+
+def reading(name: str) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which errors of reading the content of a file are `InvalidFileError`.
+
+    Args:
+        name: name of the file in the error.
+    """
+    return invalid_if_it_fails(
+        f"{name!r} does not have the content that `save_sparse` writes. {{}}. Save the model again."
+    )
 
 
 def extract(archive: zipfile.ZipFile, name: str, folder: pathlib.Path) -> None:
@@ -101,18 +96,18 @@ def _check_tail(name: str, file: BinaryIO) -> None:
     file.seek(max(0, end - 128))
     tail = _TAIL.search(file.read())
     if tail is None:
-        raise ValueError(
+        raise InvalidFileError(
             f"{name!r} does not end like a sparse file. Expected a file that `save_sparse` wrote. "
             f"Received: {end} bytes. If it was a sparse file, it was cut short or damaged: copy it "
             "again. Load a `.keras` file with `keras.saving.load_model`."
         )
     if int(tail[1]) != VERSION:
-        raise ValueError(
+        raise InvalidFileError(
             f"{name!r} is a sparse file of version {int(tail[1])}; this version of keras_sac reads "
             f"version {VERSION}. Install a newer keras_sac."
         )
     if _digest(file) != tail[2]:
-        raise ValueError(
+        raise InvalidFileError(
             f"{name!r} is a damaged sparse file: its content does not have the SHA-256 digest "
             f"{tail[2].decode()}. Copy the file again, or save the model again."
         )
@@ -129,24 +124,3 @@ def _digest(file: BinaryIO) -> bytes:
         digest.update(piece)
         left -= len(piece)
     return digest.hexdigest().encode()
-
-
-def _check_members(archive: zipfile.ZipFile, size: int) -> None:
-    names = [_safe(info.filename) for info in archive.infolist()]
-    if len(set(names)) != len(names):
-        raise ValueError(f"Two of its members have the same name: {sorted(names)}.")
-    for info in archive.infolist():
-        if info.compress_size > size:
-            raise ValueError(
-                f"{info.filename!r} claims {info.compress_size} of the {size} bytes of the file."
-            )
-        if info.file_size > max(_SMALL, _MOST_EXPANSION * info.compress_size):
-            raise ValueError(
-                f"{info.filename!r} claims {info.file_size} bytes in {info.compress_size}."
-            )
-
-
-def _safe(name: str) -> str:
-    if "\\" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
-        raise ValueError(f"The name {name!r} may lead out of the folder.")
-    return name

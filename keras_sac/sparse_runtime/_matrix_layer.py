@@ -1,12 +1,13 @@
 """`MatrixLayer`: base class of inference layers that compute one product with a fixed matrix."""
 
+import math
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_sac._model import KernelAxes, kind_of
+from keras_sac._model import KernelAxes, LayerKind, kind_of, register_layer
 
 
 def kernel_of(layer: keras.layers.Layer) -> np.ndarray:
@@ -115,6 +116,10 @@ class MatrixLayer(keras.layers.Layer):
         y = self.activation(y)
         return ops.moveaxis(y, -1, 1) if first else y
 
+    def dense_kernel(self) -> np.ndarray:
+        """Return the kernel `(in_dim, units)` with its zeros."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `dense_kernel`.")
+
     def _product(self, x: Any) -> Any:
         """Return `x W`, shape `(rows, units)`, for `x` of shape `(rows, in_dim)`."""
         raise NotImplementedError(f"{type(self).__name__} must implement `_product`.")
@@ -143,3 +148,20 @@ class MatrixLayer(keras.layers.Layer):
     @property
     def _channels(self) -> int:
         return 1 if self.data_format == "channels_first" else -1
+
+
+class MatrixKind(LayerKind):
+    """`y = x W` at each position, with a matrix that is not trained."""
+
+    def uses(
+        self, layer: Any, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
+    ) -> float:
+        """Return the number of positions of the output."""
+        return math.prod(output_shape) / layer.units
+
+    def multiplied(self, layer: Any) -> dict[str, Any]:
+        """Return the kernel with its zeros, as the layer that was replaced had it."""
+        return {"kernel": layer.dense_kernel()}
+
+
+register_layer(MatrixLayer, MatrixKind())

@@ -27,6 +27,13 @@ class PaddedCsr(NamedTuple):
     rows: Any
     offsets: Any
 
+    def to_kernel(self, in_dim: int) -> np.ndarray:
+        """Return the kernel `(in_dim, units)`, from fields that are arrays."""
+        kernel = np.zeros((in_dim, len(self.offsets) - 1), self.values.dtype)
+        # Padding is added to the first input, and is zero.
+        np.add.at(kernel, (self.columns, self.rows[:, None]), self.values)
+        return kernel
+
 
 def padded_csr(kernel: np.ndarray) -> PaddedCsr:
     """Return the transpose of a kernel `(in_dim, units)`, with at least one piece.

@@ -81,6 +81,10 @@ class SemiStructuredDense(MatrixLayer):
             self._packed = torch.sparse.to_sparse_semi_structured(tensor.contiguous())
         del self._kernel
 
+    def dense_kernel(self) -> np.ndarray:
+        """Return the kernel `(in_dim, units)` with its zeros."""
+        return keras.ops.convert_to_numpy(self._packed.to_dense()).T
+
     def get_config(self) -> dict[str, Any]:
         """Raise an error: the layer cannot be saved."""
         raise NotImplementedError(

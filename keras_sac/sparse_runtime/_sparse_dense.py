@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_sac.sparse_runtime._csr_product import (
     is_compiled_by_xla,
@@ -62,6 +63,11 @@ class SparseDense(MatrixLayer):
             for name, shape in shapes.items()
         }
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={self._channels: self.in_dim})
+
+    def dense_kernel(self) -> np.ndarray:
+        """Return the kernel `(in_dim, units)` with its zeros."""
+        arrays = {name: keras.ops.convert_to_numpy(each) for name, each in self.matrix.items()}
+        return PaddedCsr(**arrays).to_kernel(self.in_dim)
 
     def load_own_variables(self, store: Any) -> None:
         """Load the weights from a file."""

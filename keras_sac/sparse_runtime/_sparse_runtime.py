@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_sac._arguments import at_least_zero, integer, is_verbose
-from keras_sac._model import batch_of, check_graph, copied, reachable_layers, symbolic_inputs
+from keras_sac._model import Copies, batch_of, check_graph, reachable_layers, symbolic_inputs
 from keras_sac._run import IN_A_ROW, largest_difference, median_milliseconds
 from keras_sac._table import table
 from keras_sac.sparse_runtime._layer_choice import (
@@ -108,27 +108,28 @@ def to_sparse_runtime(
         layer for layer, each in zip(layers, found, strict=True) if not isinstance(each, str)
     ]
     reaching = {size: inputs_reaching(watched, model, batch) for size, batch in batches.items()}
-    chosen: dict[int, keras.layers.Layer] = {}
+    copies, is_changed = Copies(), False
     rows = []
     for layer, each in zip(layers, found, strict=True):
         inputs = {n: seen[id(layer)] for n, seen in reaching.items() if id(layer) in seen}
         new, row = choose(layer, each, inputs, timer, min_speedup, model.jit_compile)
         if new is not None:
-            chosen[id(layer)] = new
+            copies.put(layer, new)
+            is_changed = True
         rows.append(row)
         if is_shown:
             print(f"{row['layer']}: {row['runs_as']}, {row['reason']}")
-    runtime = copied(model, lambda layer: chosen.get(id(layer)))
-    total, reason = _whole_model(model, runtime, batches, timer) if chosen else ({}, "")
+    runtime = copies.of(model)
+    total, reason = _whole_model(model, runtime, batches, timer) if is_changed else ({}, "")
     if reason:
-        runtime = copied(model, lambda layer: None)
+        runtime = Copies().of(model)
         rows = [_kept_dense(row) for row in rows]
     zeros, size = (sum(each) for each in zip(*map(sparsity_of, layers), strict=True))
     total = {
         "sparsity": zeros / size if size else np.nan,
         "runs_as": _kinds(rows),
         **total,
-        "reason": reason or ("faster" if chosen else "no layer is faster"),
+        "reason": reason or ("faster" if is_changed else "no layer is faster"),
     }
     if is_shown:
         print(f"total: {total['runs_as']}, {total['reason']}")

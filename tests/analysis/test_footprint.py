@@ -18,6 +18,7 @@ from keras_sac import (
     register_layer,
 )
 from keras_sac._sparse_array import encoded_size
+from keras_sac.sparse_runtime._sparse_dense import sparse_of
 
 
 def network():
@@ -141,6 +142,84 @@ def test_classes_that_are_not_known():
     found = footprint(model)
     assert found["macs"].tolist() == [16, 8]
     assert found.attrs["total"]["macs"] == 24
+
+
+class Position(layers.Layer):
+    """Adds learned positions and puts a learned token in front, as vision transformers do."""
+
+    def build(self, shape):
+        self.inner = layers.Dense(4)
+        self.inner.build(shape)
+        self.class_token = self.add_weight(shape=(1, 1, 4), name="class_token")
+        self.table = self.add_weight(shape=(*shape[1:-1], 4), name="position_embedding")
+
+    def call(self, inputs):
+        hidden = self.inner(inputs) + self.table
+        token = keras.ops.repeat(self.class_token, keras.ops.shape(inputs)[0], axis=0)
+        return keras.ops.concatenate([token, hidden], axis=1)
+
+
+def test_what_is_added_or_looked_up_is_no_product():
+    model = keras.Sequential([keras.Input((3, 5)), Position()])
+    assert footprint(model).attrs["total"]["macs"] == 3 * 5 * 4
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_a_quantized_kernel_counts_as_what_it_stands_for(mode, rng):
+    model = keras.Sequential([keras.Input((256,)), layers.Dense(6, use_bias=False)])
+    kernel = np.where(rng.random((256, 6)) < 0.75, 0.0, np.sign(rng.normal(size=(256, 6))))
+    model.set_weights([kernel])
+    before = footprint(model).attrs["total"]
+    model.layers[0].quantize(mode)
+    after = footprint(model).attrs["total"]
+    assert after["effective_macs"] == before["effective_macs"] == np.count_nonzero(kernel)
+    scales = sum(w.size for w in model.get_weights()[1:])
+    assert after["parameters"] == kernel.size + scales
+    assert after["bytes"] < 0.7 * before["bytes"]
+
+
+def test_indices_of_sparse_layers_are_bytes(rng):
+    kernel = np.where(rng.random((64, 10)) < 0.9, 0.0, rng.normal(size=(64, 10)))
+    dense = layers.Dense(10)
+    dense.build((None, 64))
+    dense.set_weights([kernel, np.ones(10)])
+    before = footprint(keras.Sequential([keras.Input((64,)), dense])).attrs["total"]
+    model = keras.Sequential([keras.Input((64,)), sparse_of(dense)])
+    found = footprint(model).attrs["total"]
+    assert found["macs"] == before["macs"] == 640
+    assert found["effective_macs"] == before["effective_macs"] == np.count_nonzero(kernel)
+    assert found["nonzeros"] == before["nonzeros"]
+    stored = [keras.ops.convert_to_numpy(w) for w in model.weights]
+    assert found["bytes"] == sum(each.nbytes for each in stored)
+    assert found["parameters"] == sum(each.size for each in stored if each.dtype.kind == "f")
+
+
+class Unknown(layers.Layer):
+    def build(self, shape):
+        self.weight = self.add_weight(shape=(shape[-1], 3), name="weight")
+
+    def call(self, inputs):
+        return keras.ops.matmul(inputs, self.weight)
+
+
+@pytest.mark.filterwarnings("ignore:The operations of unknown")
+def test_unknown_operations_are_compared():
+    models = {
+        "unknown": keras.Sequential([keras.Input((4,)), Unknown()]),
+        "known": keras.Sequential([keras.Input((4,)), layers.Dense(3)]),
+    }
+    for names in (("unknown",), ("known",), ("unknown", "known"), ("known", "unknown")):
+        totals = compare({name: models[name] for name in names})
+        assert totals["macs"].isna().tolist() == [name == "unknown" for name in names]
+        ratio = totals["macs_ratio"]
+        assert ratio.isna().tolist() == [n == "unknown" or names[0] == "unknown" for n in names]
+
+
+def test_a_table_prints_all_of_its_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    found = footprint(network())
+    assert all(column in repr(found) for column in found.columns)
+    assert all(column in repr(found[found["macs"] > 0]) for column in found.columns)
 
 
 def test_compare(rng):

@@ -1,8 +1,9 @@
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
-from keras_sac.bases import Moments
+from keras_sac.bases import Moments, _device, _moments, pca
 from tests.bases.correlated_data import clusters, correlated
 
 pytestmark = pytest.mark.backend_free
@@ -76,8 +77,85 @@ def test_a_mean_far_above_the_deviation(rng, mean, dtype):
 def test_the_first_batch_may_be_far_from_the_others(rng):
     x = correlated(rng, 400, 4)
     x[:10] += 1000.0
-    # The products are about 40 times the covariance here, and single precision rounds them.
-    assert_moments(Moments.from_data(x, batch_size=10), x, rtol=1e-5)
+    assert_moments(Moments.from_data(x, batch_size=10), x)
+
+
+def exact_covariance(x):
+    return np.cov(x.astype(np.float64).T)
+
+
+@pytest.mark.parametrize("level", [1e3, 1e4, 6e4, 1e5])
+@pytest.mark.parametrize("batch_size", [100, 256, 8192])
+@pytest.mark.parametrize("order", ["zeros first", "zeros last", "mixed"])
+def test_dark_and_bright_samples_in_any_order(rng, level, batch_size, order):
+    scales = np.arange(1, 9)
+    x = np.concatenate([np.zeros((256, 8)), level + rng.normal(size=(10_000, 8)) * scales])
+    x = x.astype(np.float32)
+    x = {"zeros first": x, "zeros last": x[::-1], "mixed": rng.permutation(x)}[order]
+    found = np.linalg.eigvalsh(Moments.from_data(x, batch_size=batch_size).covariance)
+    np.testing.assert_allclose(found, np.linalg.eigvalsh(exact_covariance(x)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["exposure", "clusters", "one outlier"])
+def test_a_few_directions_of_much_more_variance_in_one_batch(rng, kind):
+    """More features than the test of single precision looks at."""
+    n, width = 2000, 40
+    x = rng.normal(size=(n, width))
+    if kind == "exposure":
+        x += 1e4 * rng.normal(size=(n, 1)) * rng.uniform(0.5, 1, width)
+    elif kind == "clusters":
+        x += (1e4 * rng.normal(size=(6, width)))[rng.integers(0, 6, n)]
+    else:
+        x[7] += 1e6
+    x = x.astype(np.float32)
+    found = np.linalg.eigvalsh(Moments.from_data(x).covariance)
+    np.testing.assert_allclose(found, np.linalg.eigvalsh(exact_covariance(x)), rtol=1e-4)
+
+
+def test_a_gpu_has_the_same_precision(rng, monkeypatch):
+    monkeypatch.setattr(_device, "on_gpu", lambda: True)
+    monkeypatch.setattr(_device, "_WORTH_A_TRANSFER", 0)
+    monkeypatch.setattr(_device, "_keras_matmul", lambda a, b: a @ b)
+    x = (1e4 * rng.normal(size=(1000, 1)) + rng.normal(size=(1000, 20))).astype(np.float32)
+    found = np.linalg.eigvalsh(Moments.from_data(x).covariance)
+    np.testing.assert_allclose(found, np.linalg.eigvalsh(exact_covariance(x)), rtol=1e-4)
+
+
+def test_merging_very_many_parts(rng):
+    x = (6e4 + rng.normal(size=(5000, 3))).astype(np.float32)
+    y = rng.integers(0, 3, 5000)
+    parts = [Moments().update(x[i : i + 1], y[i : i + 1]) for i in range(5000)]
+    merged = Moments()
+    for part in parts * 10:
+        merged.merge(part)
+    assert merged.count == 50_000
+    exact = exact_covariance(np.concatenate([x] * 10))
+    np.testing.assert_allclose(merged.covariance, exact, rtol=1e-9, atol=1e-9)
+    for c in range(3):
+        np.testing.assert_allclose(
+            merged.class_means[c], x[y == c].mean(0, dtype=float), rtol=1e-12
+        )
+
+
+def test_classes_of_levels_far_apart(rng):
+    y = np.repeat([0, 1, 2], 500)
+    x = (np.array([0.0, 6e4, -3e4])[y][:, None] + rng.normal(size=(1500, 4))).astype(np.float32)
+    moments = Moments.from_data(x, y, batch_size=130)
+    for c in range(3):
+        np.testing.assert_allclose(
+            moments.class_means[c], x[y == c].mean(0, dtype=float), rtol=1e-9, atol=1e-6
+        )
+
+
+def test_a_bad_value_late_in_a_large_batch_leaves_the_moments(rng):
+    moments = Moments().update(rng.normal(size=(10, 2)))
+    before = moments.covariance
+    x = rng.normal(size=(9000, 2))
+    x[8999, 1] = np.nan
+    with pytest.raises(ValueError, match="samples from 8192 on, with NaN.*sample 807 is nan"):
+        moments.update(x)
+    assert moments.count == 10
+    np.testing.assert_array_equal(moments.covariance, before)
 
 
 def test_a_batch_of_many_rows_is_cut(rng):
@@ -132,6 +210,27 @@ def test_string_classes_that_appear_late(dtype):
     assert moments.classes.tolist() == ["apple", "cherimoya", "fig", "pear"]
     assert moments.class_counts.tolist() == [1, 1, 2, 2]
     np.testing.assert_allclose(moments.class_means[2], x[[1, 4]].mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("missing", [np.nan, None, pd.NA, pd.NaT, np.float32("nan")])
+@pytest.mark.parametrize("kind", ["object", "series", "category", "string"])
+def test_missing_labels_are_no_class(rng, missing, kind):
+    labels = np.array(["cat", "dog", missing, "dog"], dtype=object)
+    if kind != "object":
+        types = {"series": None, "category": "category", "string": "string"}
+        labels = pd.Series(labels, dtype=types[kind])
+    with pytest.raises(
+        ValueError, match="batch 0 with 1 of 4 labels that are NaN or None.*sample 2"
+    ):
+        Moments.from_data(rng.normal(size=(4, 2)), labels)
+
+
+def test_missing_integer_labels(rng):
+    labels = pd.Series([1, None, 2], dtype="Int64")
+    with pytest.raises(ValueError, match="with 1 of 3 labels that are NaN or None"):
+        Moments.from_data(rng.normal(size=(3, 2)), labels)
+    moments = Moments.from_data(rng.normal(size=(3, 2)), labels.fillna(1))
+    assert moments.classes.tolist() == [1, 2]
 
 
 def test_without_labels_there_are_no_classes(rng):
@@ -211,7 +310,7 @@ def test_refuses_data_that_are_not_finite(rng, batch, value):
         (np.zeros((3, 4)), [0, 1], r"labels of shape \(2,\)"),
         (np.zeros((3, 4)), np.eye(3), "one-hot.*np.argmax"),
         (np.zeros((3, 4)), [0.5, 1, 0], "whole numbers"),
-        (np.zeros((3, 4)), [np.nan, 1, 0], "whole numbers"),
+        (np.zeros((3, 4)), [1, np.nan, 0], "missing.*batch 1 with 1 of 3.*sample 1"),
         (np.zeros((3, 4)), [1j, 1, 0], "integers or strings"),
         (np.zeros((3, 4)), list("abc"), "all integers or all strings"),
         (np.zeros((3, 4)), None, "batch 1 without labels, unlike the batches before it"),
@@ -271,6 +370,13 @@ def test_an_empty_batch_changes_nothing(rng):
     moments = Moments().update(x)
     moments.update(np.zeros((0, 3)))
     assert_moments(moments, x)
+
+
+def test_more_features_than_a_covariance_can_have(monkeypatch):
+    monkeypatch.setattr(_moments, "_memory", lambda: 16 * 10**9)
+    batches = iter([np.zeros((2, 200_000), np.float32)])
+    with pytest.raises(ValueError, match=r"200,000 features takes 480 GB.*16 GB.*`bases.dct`"):
+        pca(batches, 3)
 
 
 def test_verbose_is_checked():

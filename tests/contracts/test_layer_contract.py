@@ -132,6 +132,11 @@ def test_weights_are_counted_and_ordered(row, basis):
     assert {w.name for w in layer.trainable_weights} == {"learner", "bias", "basis"}
 
 
+def test_lora_is_refused(row, basis):
+    with pytest.raises(NotImplementedError, match=r"has a learner of rank \d+ already"):
+        row.make(basis).enable_lora(2)
+
+
 def test_trainable_switches_never_unfreeze_a_frozen_basis(row, basis):
     layer = row.make(basis)
     layer.build((None, *row.input_shape))

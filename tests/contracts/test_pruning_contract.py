@@ -156,15 +156,18 @@ def test_a_criterion_compiled_is_the_same(criterion, rng):
 
 
 @each_criterion
-def test_a_weight_that_is_nan_is_never_kept(criterion, rng):
-    weight, state = trained(criterion, (6, 5), rng)
-    spoiled = numpy(weight).copy()
-    spoiled[2, 3] = np.nan
-    scores = criterion.scores(tensor(spoiled), state)
-    (mask,) = masks_for(
-        [scores], [kernel((6, 5))], [get_pattern(None)], tensor(0.1, "float32"), "uniform"
-    )
-    assert not numpy(mask)[2, 3]
+def test_a_weight_that_is_nan_stays_nan(criterion, rng):
+    values = rng.normal(size=(6, 5)).astype("float32")
+    values[2, 3] = np.nan
+    variable = keras.Variable(values, name="kernel")
+    schedule = ConstantSparsity(0.5, begin_step=2, frequency=1)
+    optimizer = PruningOptimizer(keras.optimizers.SGD(0.01), schedule, criterion=criterion)
+    optimizer.build([variable])
+    optimizer.apply([tensor(rng.normal(size=(6, 5)), "float32")], [variable])
+    np.testing.assert_array_equal(np.argwhere(np.isnan(numpy(variable))), [[2, 3]])
+    (mask,) = optimizer.masks.values()
+    assert mask.sum() == 15
+    assert mask[2, 3]
 
 
 @each_criterion

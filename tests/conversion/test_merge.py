@@ -41,6 +41,33 @@ def test_outputs_are_those_of_the_subspace_model(merge, rng, tmp_path):
     np.testing.assert_allclose(again.predict(x, verbose=0), before, atol=1e-4)
 
 
+class WithoutConfig(layers.Layer):
+    """A layer without a configuration."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.inner = layers.Dense(units)
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
+def test_what_no_configuration_can_make_again_stays(rng):
+    inputs = keras.Input((6,))
+    hidden = SACDense(6, "random", rank=3)(inputs) + inputs
+    hidden = WithoutConfig(6)(layers.Lambda(lambda x: x * 2.0)(hidden))
+    hidden = keras.ops.reshape(hidden, (-1, 2, 3))[:, 0] - hidden[:, 3:]
+    model = keras.Model(inputs, SACDense(4, "random", rank=2)(hidden))
+    x = rng.normal(size=(5, 6)).astype("float32")
+    merged, report = merge_sac(model)
+    assert report["merged"].all()
+    np.testing.assert_allclose(merged.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
+    assert not {id(w) for w in merged.weights} & {id(w) for w in model.weights}
+
+
 def test_the_mean_goes_into_the_bias(rng):
     x = rng.normal(5.0, 1.0, size=(50, 7)).astype("float32")
     basis = bases.pca(x, 4)

@@ -38,6 +38,26 @@ def logits():
     return keras.Model(inputs, layers.Dense(3)(layers.Add()([inputs, hidden])))
 
 
+class OwnHead(layers.Layer):
+    """A head whose class has no configuration."""
+
+    def __init__(self, units):
+        super().__init__(name="own_head")
+        self.units, self.activation = units, keras.activations.softmax
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], self.units), name="kernel")
+
+    def call(self, inputs):
+        return self.activation(inputs @ self.kernel)
+
+
+def without_configuration():
+    inputs = keras.Input((4,))
+    hidden = layers.Lambda(lambda x: x - 1.0)(layers.Dense(4)(inputs) * 2.0 + inputs)
+    return keras.Model(inputs, OwnHead(3)(hidden))
+
+
 def nested():
     return keras.Sequential([keras.Input((4,)), layers.Dropout(0.5), dense()])
 
@@ -62,7 +82,17 @@ def keras_own():
     )
 
 
-MODELS = [dense, plain_layer, activation_layer, logits, nested, subspace, keras_own]
+MODELS = [
+    *(
+        dense,
+        plain_layer,
+        activation_layer,
+        logits,
+        nested,
+        subspace,
+        keras_own,
+    )
+]
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -88,6 +118,16 @@ def test_outputs(make, head, rng, tmp_path):
     for old, kept in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, kept)
     np.testing.assert_allclose(swap_head(swap_head(model, head), "linear").predict(x, verbose=0), z)
+
+
+def test_a_head_whose_class_has_no_configuration(rng):
+    model = without_configuration()
+    x = rng.normal(size=(6, 4)).astype("float32")
+    z = swap_head(model, "linear").predict(x, verbose=0)
+    new = swap_head(model, "sparsemax")
+    np.testing.assert_allclose(new.predict(x, verbose=0), reference.sparsemax(z), atol=1e-6)
+    softmax = numpy(keras.activations.softmax(z))
+    np.testing.assert_allclose(model.predict(x, verbose=0), softmax, atol=1e-6)
 
 
 def test_logits_are_trained_and_the_head_put_on(rng):

@@ -11,9 +11,20 @@ from tests.children import python
 @pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["magnitude", "obd"])
 def test_two_replicas_have_the_masks_of_one_device(tmp_path, criterion):
+    assert_equal_to_one_device(tmp_path, criterion)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="`DistributedDataParallel`")
+@pytest.mark.parametrize("criterion", ["magnitude", "early"])
+def test_an_optimizer_that_is_built_before_the_weights_are_shared(tmp_path, criterion):
+    assert_equal_to_one_device(tmp_path, criterion, "optimizer first")
+
+
+def assert_equal_to_one_device(tmp_path, *arguments):
     path = tmp_path / "results.npz"
     module = f"tests.integration.replicas.{keras.backend.backend()}"
-    python("-m", module, path, criterion, CUDA_VISIBLE_DEVICES="")
+    python("-m", module, path, *arguments, CUDA_VISIBLE_DEVICES="")
     with np.load(path) as loaded:
         found = dict(loaded)
     for i in range(2):

@@ -28,7 +28,7 @@ def test_what_was_written_is_moved_with_what_is_beside_it(tmp_path):
     with written(tmp_path / "m.xml", 10, overwrite=False) as new:
         new.write_text("graph")
         new.with_suffix(".bin").write_text("weights")
-        assert [each.name[:7] for each in tmp_path.iterdir()] == [".m.xml-"]
+        assert [each.name[:18] for each in tmp_path.iterdir()] == [".keras_sac-locked-"]
     assert sorted(each.name for each in tmp_path.iterdir()) == ["m.bin", "m.xml"]
     assert (tmp_path / "m.bin").read_text() == "weights"
 

@@ -50,5 +50,5 @@ def twins(prefix=""):
     return keras.Model(inputs, right(left(inputs)), name=f"{prefix}net")
 
 
-def choose(variables, targets):
-    return select_kernels(variables, as_selections(targets, Selection), purpose="pruned")
+def choose(variables, targets, layers=()):
+    return select_kernels(variables, as_selections(targets, Selection), layers, purpose="pruned")

@@ -121,6 +121,98 @@ def test_what_is_a_kernel(make, expected, known):
     assert {d.path.rsplit("/", 1)[-1] for d in described if d.skip_reason is None} == expected
 
 
+def test_a_convolution_with_a_group_for_each_channel_is_depthwise():
+    layer = built(L.Conv2D(8, 3, groups=4, name="mix"), 8, 8, 4)
+    known = of(layer.trainable_variables, "kernel", [layer])
+    assert "depthwise" in known.skip_reason
+    assert (known.input_axis, known.output_axis) == (3, 3)
+    # Without the layer it looks like a convolution of images with one channel, unless it is named.
+    assert of(layer.trainable_variables, "kernel").skip_reason is None
+    named = built(L.Conv2D(4, 7, groups=4, name="stage_0_depthwise_conv"), 8, 8, 4)
+    assert "depthwise" in of(named.trainable_variables, "kernel").skip_reason
+    assert of(built(L.Conv2D(8, 3), 8, 8, 1).variables, "kernel").skip_reason is None
+
+
+def test_subclasses_have_the_axes_of_their_class():
+    class UpBlock(L.Conv2DTranspose):
+        pass
+
+    class Mixing(L.DepthwiseConv2D):
+        pass
+
+    up, mixing = built(UpBlock(5, 3), 6, 6, 5), built(Mixing(3), 6, 6, 5)
+    assert of(up.variables, "kernel", [up]).output_axis == 2
+    assert "depthwise" in of(mixing.variables, "kernel", [mixing]).skip_reason
+
+
+@pytest.mark.parametrize(
+    ("layer", "guessed"),
+    [
+        (L.Conv2DTranspose(5, 3, name="up"), True),
+        (L.Conv2D(5, 3, use_bias=False, name="block"), True),
+        (L.Conv2DTranspose(5, 3, name="up_transpose"), False),
+        (L.Conv2D(5, 3, use_bias=False, name="conv_1"), False),
+        (L.Conv2DTranspose(7, 3, name="up"), False),
+        (L.Dense(5, name="up"), False),
+    ],
+)
+def test_axes_without_evidence_are_marked_as_a_guess(layer, guessed):
+    layer.build((None, 6, 6, 5))
+    assert of(layer.variables, "kernel").is_guessed == guessed
+    assert not of(layer.variables, "kernel", [layer]).is_guessed
+
+
+def with_zeros(rng, layer, *input_shape):
+    layer.build((None, *input_shape))
+    kernel = layer.weights[0]
+    values = rng.normal(size=kernel.shape)
+    # Every column keeps a large weight, which sets the scale of its integers.
+    values[(np.abs(values) < 1) & (np.abs(values) < np.abs(values).max(axis=0))] = 0
+    kernel.assign(values)
+    return layer
+
+
+QUANTIZED = [
+    ("dense", lambda: L.Dense(6, use_bias=False), (256,), "int8"),
+    ("dense", lambda: L.Dense(6, use_bias=False), (256,), "int4"),
+    ("odd", lambda: L.Dense(5, use_bias=False), (10,), "int4"),
+    ("einsum", lambda: L.EinsumDense("ab,bcd->acd", (2, 3)), (256,), "int8"),
+    ("einsum", lambda: L.EinsumDense("ab,bcd->acd", (2, 3)), (256,), "int4"),
+]
+
+
+@pytest.mark.parametrize(("name", "make", "shape", "mode"), QUANTIZED)
+def test_the_zeros_of_a_quantized_kernel_are_those_of_its_product(rng, name, make, shape, mode):
+    layer = with_zeros(rng, make(), *shape)
+    layer.quantize(mode)
+    kernel = of(layer.variables, "kernel", [layer])
+    effective = numpy(layer(np.eye(shape[0], dtype="float32")))
+    assert 0.5 < np.mean(effective == 0) < 0.9
+    values = kernel.values().reshape(effective.shape)
+    np.testing.assert_array_equal(values == 0, effective == 0)
+    assert "before `quantize`" in kernel.locked
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_the_zeros_of_a_quantized_embedding(rng, mode):
+    layer = with_zeros(rng, L.Embedding(20, 256))
+    layer.quantize(mode)
+    effective = numpy(layer(np.arange(20)))
+    values = of(layer.variables, "embeddings", [layer]).values()
+    np.testing.assert_array_equal(values == 0, effective == 0)
+    assert 0.5 < np.mean(values == 0) < 0.9
+
+
+def test_low_rank_adapters_are_part_of_the_kernel(rng):
+    layer = with_zeros(rng, L.Dense(6, use_bias=False), 8)
+    layer.enable_lora(2)
+    layer.lora_kernel_b.assign(rng.normal(size=(2, 6)))
+    kernel = of(layer.variables, "kernel", [layer])
+    np.testing.assert_allclose(kernel.values(), numpy(layer(np.eye(8))), atol=1e-6)
+    assert "before `enable_lora`" in kernel.locked
+    assert of(built(L.Dense(3), 4).variables, "kernel").locked is None
+
+
 def test_each_reason_is_named():
     model = keras.Sequential(
         [

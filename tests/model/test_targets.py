@@ -46,6 +46,21 @@ def test_a_variable_of_another_model_matches_nothing(model):
             choose(model.trainable_variables, target)
 
 
+@pytest.mark.parametrize("targets", [None, "packed", lambda v: True])
+def test_packed_weights_and_adapters_are_not_changed(targets):
+    model = keras.Sequential(
+        [keras.Input((8,)), L.Dense(8, name="packed"), L.Dense(4, name="plain")]
+    )
+    model.layers[0].quantize("int8")
+    with pytest.raises(ValueError, match=r"must not be pruned.*packed/kernel: .*before `quantize`"):
+        choose(model.weights, targets, [model])
+    chosen, _ = choose(model.weights, "plain", [model])
+    assert [kernel.path.split("/")[-2] for kernel, _ in chosen] == ["plain"]
+    model.layers[1].enable_lora(2)
+    with pytest.raises(ValueError, match=r"plain/kernel: .*save and load the model"):
+        choose(model.weights, "plain", [model])
+
+
 def test_a_model_without_kernels_is_refused():
     layer = L.BatchNormalization()
     layer.build((None, 4))

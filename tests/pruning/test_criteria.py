@@ -197,3 +197,33 @@ def test_an_invalid_seed_is_refused(seed):
 def test_an_unknown_criterion_is_refused_with_those_that_exist(given):
     with pytest.raises(ValueError, match="'magnitude', 'gradient', 'obd', 'obs', 'random'"):
         get_criterion(given)
+
+
+@pytest.mark.parametrize("criterion", ["gradient", "obd", "obs"])
+@pytest.mark.parametrize(
+    "jit", [False, True] if keras.backend.backend() == "tensorflow" else [None]
+)
+def test_the_gradient_of_an_embedding(criterion, jit, rng):
+    # On TensorFlow it is an `IndexedSlices`, with rows that occur twice.
+    x, y = rng.integers(0, 30, (64, 5)), rng.integers(0, 3, 64)
+    built = keras.Sequential(
+        [
+            keras.Input((5,), dtype="int32"),
+            keras.layers.Embedding(40, 8),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(3),
+        ]
+    )
+    optimizer = PruningOptimizer(
+        keras.optimizers.SGD(0.1),
+        ConstantSparsity(0.8, begin_step=4, frequency=4),
+        criterion=criterion,
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    built.compile(optimizer, loss, **({} if jit is None else {"jit_compile": jit}))
+    built.fit(x, y, batch_size=8, epochs=1, shuffle=False, verbose=0)
+    embeddings, kernel = (w for w in built.get_weights() if w.ndim == 2)
+    assert np.mean(embeddings == 0) == pytest.approx(0.8, abs=0.01)
+    assert np.mean(kernel == 0) == pytest.approx(0.8, abs=0.02)
+    # The rows that no batch has used go first. OBS damps them like the others.
+    assert criterion == "obs" or not embeddings[30:].any()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_sac import (
+    ConstantSparsity,
     PruningOptimizer,
     filter_sparsity,
     prune_by_threshold,
@@ -178,3 +179,64 @@ def test_a_model_without_weights():
         sparsity(keras.Sequential([keras.Input((3,)), keras.layers.ReLU()]))
     with pytest.raises(ValueError, match=r"keras\.Model"):
         sparsity("model")
+
+
+def test_a_kernel_keeps_its_largest_filter_and_says_so():
+    built = cnn()
+    before = built.layers[0].get_weights()[0]
+    with pytest.warns(UserWarning, match=r"conv/kernel \(largest norm .*Choose a smaller"):
+        prune_filters_by_norm(built, 1000.0, targets=["conv", "transposed"])
+    conv, _, transposed = [w for w in built.get_weights() if w.ndim == 4]
+    kept = np.abs(conv).sum((0, 1, 2)) > 0
+    np.testing.assert_array_equal(np.flatnonzero(kept), [np.abs(before).sum((0, 1, 2)).argmax()])
+    # Output channels of a transposed convolution are on another axis.
+    assert (np.abs(transposed).sum((0, 1, 3)) > 0).sum() == 1
+
+
+class Experts(keras.layers.Layer):
+    """A layer of a user, with two matrices in one variable of an unknown name."""
+
+    def build(self, input_shape):
+        self.experts = self.add_weight(shape=(2, input_shape[-1], 6), name="experts")
+
+    def call(self, inputs):
+        return keras.ops.sum(keras.ops.einsum("bi,eio->beo", inputs, self.experts), axis=1)
+
+
+def test_tables_say_what_they_leave_out():
+    built = keras.Sequential([keras.Input((8,)), Experts(), keras.layers.Dense(3)])
+    for report in (sparsity, filter_sparsity, lambda m: prune_to_sparsity(m, 0.5)):
+        with pytest.warns(
+            UserWarning, match=r"leaves out 96 of 114 weights: .*experts \(2, 8, 6\)"
+        ):
+            table = report(built)
+        assert len(table) == 1
+        skipped = {path.split("/")[-1]: why for path, why in table.attrs["skipped"].items()}
+        assert set(skipped) == {"experts", "bias"}
+        assert "names of kernels" in skipped["experts"]
+
+
+@pytest.mark.parametrize("value", [1.0, 1, 100])
+def test_no_hint_at_a_number_that_is_not_valid_either(value):
+    with pytest.raises(ValueError, match=r"in \[0, 1\)") as caught:
+        prune_to_sparsity(cnn(), value)
+    assert "Did you mean" not in str(caught.value)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has no float64 by default")
+@pytest.mark.parametrize("criterion", ["magnitude", "obd", "obs"])
+def test_float64_stays_float64(criterion):
+    values = np.random.default_rng(0).normal(size=(6, 5)) * 1e-60
+    built = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, dtype="float64")])
+    built.set_weights([values, np.zeros(5)])
+    if criterion == "magnitude":
+        prune_to_sparsity(built, 0.5)
+    else:
+        optimizer = PruningOptimizer("sgd", ConstantSparsity(0.5, 1), criterion=criterion)
+        optimizer.build(built.trainable_variables)
+    kernel = built.get_weights()[0]
+    assert kernel.dtype == np.float64
+    kept = kernel != 0
+    assert kept.sum() == 15
+    np.testing.assert_array_equal(kernel[kept], values[kept])
+    assert np.abs(values[kept]).min() > np.abs(values[~kept]).max()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_sac import ConstantSparsity, PolynomialDecay, PruningOptimizer
-from keras_sac.pruning import Block, Target
+from keras_sac.pruning import OBD, Block, Target
 from tests.pruning.problem import data, fitted, model, zeros
 
 SGD = keras.optimizers.SGD
@@ -98,3 +98,30 @@ def test_a_model_that_is_built_in_fit_is_pruned_before_the_first_batch_or_not_at
 def test_masks_before_it_is_built():
     with pytest.raises(ValueError, match="no masks yet"):
         _ = PruningOptimizer("sgd", schedule()).masks
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (Block((4, 1)), "Block(size=(4, 1), pooling='AVG')"),
+        (OBD(momentum=0.5), "OBD(momentum=0.5)"),
+        (
+            Target("first", ConstantSparsity(0.5, 1), Block((2, 2))),
+            "Target('first', schedule=ConstantSparsity(target_sparsity=0.5, begin_step=1, "
+            "end_step=-1, frequency=100), pattern=Block(size=(2, 2), pooling='AVG'))",
+        ),
+        (
+            PruningOptimizer(SGD(), None, criterion=OBD()),
+            "PruningOptimizer(SGD, None, criterion=OBD(momentum=0.99), pattern=Unstructured(), "
+            "distribution='uniform')",
+        ),
+    ],
+)
+def test_what_is_printed_is_one_line(part, text):
+    assert repr(part) == text
+
+
+def test_a_target_prints_the_names_of_layers_and_variables():
+    built = model()
+    assert repr(Target(built.layers[0])).startswith("Target(sequential")
+    assert "first/kernel" in repr(Target([built.layers[0].kernel, "second"]))

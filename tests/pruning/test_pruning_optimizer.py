@@ -70,7 +70,8 @@ def test_accumulated_gradients_count_as_one_update():
     built = fitted(PruningOptimizer(SGD(0.1, gradient_accumulation_steps=4), rule))
     assert built.optimizer.pruning_step == 10
     assert zeros(built) == pytest.approx([0.8, 0.8], abs=0.01)
-    early = fitted(PruningOptimizer(SGD(0.1, gradient_accumulation_steps=4), rule), steps=3)
+    with pytest.warns(UserWarning, match="made no update"):
+        early = fitted(PruningOptimizer(SGD(0.1, gradient_accumulation_steps=4), rule), steps=3)
     assert early.optimizer.pruning_step == 0
     assert zeros(early) == [0.0, 0.0]
 

@@ -5,7 +5,13 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from keras_sac import ConstantSparsity, PolynomialDecay, PruningOptimizer, SparsityLogger
+from keras_sac import (
+    ConstantSparsity,
+    PolynomialDecay,
+    ProximalL1,
+    PruningOptimizer,
+    SparsityLogger,
+)
 from keras_sac.pruning import plot_sparsity
 from tests.pruning.problem import fitted
 
@@ -32,6 +38,22 @@ def test_with_a_loss_scale_around():
     optimizer = PruningOptimizer("sgd", ConstantSparsity(0.5, 1))
     fitted(keras.optimizers.LossScaleOptimizer(optimizer), callbacks=[logger])
     assert logger.history["sparsity"].tolist() == [0.5, 0.5]
+
+
+def test_inside_another_optimizer():
+    logger = SparsityLogger()
+    optimizer = ProximalL1(PruningOptimizer("sgd", ConstantSparsity(0.5, 1)), 1e-4)
+    fitted(optimizer, callbacks=[logger])
+    assert logger.history["sparsity"].tolist() == [0.5, 0.5]
+
+
+def test_the_logger_itself_can_be_plotted():
+    logger = SparsityLogger(frequency=5)
+    fitted(PruningOptimizer("sgd", SCHEDULE), epochs=2, callbacks=[logger])
+    lines = [line.get_xydata() for line in plot_sparsity(logger, SCHEDULE).get_lines()]
+    expected = [line.get_xydata() for line in plot_sparsity(logger.history, SCHEDULE).get_lines()]
+    for mine, theirs in zip(lines, expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_a_training_that_is_too_short():

@@ -2,15 +2,19 @@
 
 import json
 import tempfile
+import threading
 import tracemalloc
 import warnings
 import zipfile
 
+import keras
 import numpy as np
 import pytest
 
-from keras_sac import load_sparse, save_sparse
+from keras_sac import InvalidFileError, load_sparse, save_sparse
+from keras_sac._sparse_array._zstd import compress
 from keras_sac.sparse_file import _zip_container
+from keras_sac.sparse_file._claims import variables_limited_to
 from keras_sac.sparse_file._zip_container import member, new_archive
 from tests.sparse_file.sparse_models import dense, normalized, numbers, pruned
 
@@ -149,8 +153,11 @@ LIES = {
     "a path that is taken": (tensor(path="layers/normalization/vars/0"), "exists"),
     "a path through a tensor": (tensor(path="layers/normalization/vars/0/1"), "."),
     "another shape": (array(shape=[3]), "vars.*do not fit shape"),
-    "a huge shape": (array(shape=[2**50, 2**9]), "do not fit shape|Expected"),
-    "a huge tensor": (array(shape=[2**50], values=2**50), "Expected 1125899906842624 values"),
+    "a huge shape": (array(shape=[2**50, 2**9]), "do not fit shape|claims"),
+    "a huge tensor": (
+        array(shape=[2**50], values=2**50),
+        "claims 1125899906842645 elements for a model with 20",
+    ),
     "frames past the end": (array(frames=[10**9]), "The header declares"),
     "frames that stop before": (array(frames=[1]), "The header declares"),
     "another type": (array(dtype="<f8", stored="<f8"), "Values of <f8|values of <f8"),
@@ -223,5 +230,87 @@ def test_what_keras_refuses_is_said_as_keras_says_it(path):
         members["config.json"] = config
 
     rewrite(path, change=unknown)
-    with pytest.raises(ValueError, match=r"^Could not deserialize 'keras\.layers\.Denser'"):
+    with pytest.raises(
+        ValueError, match=r"No model.*custom_objects.*Could not deserialize 'keras\.layers\.Denser'"
+    ):
+        load_sparse(path)
+
+
+def claim(members, size):
+    """Let the first weight be a huge array of zeros, in a file of a few kB that is valid itself."""
+    row = members["header.json"]["tensors"][0]["header"]
+    old = sum(row["frames"])
+    gaps = bytes([255]) * (size // 255) + bytes([size % 255])
+    frames = [compress([gaps], len(gaps), 1), compress([], 0, 1)]
+    row.update(shape=[size], coding="gaps", values=0, frames=[len(frame) for frame in frames])
+    members["weights.zst"] = b"".join(frames) + members["weights.zst"][old:]
+
+
+@pytest.mark.parametrize("into", [False, True])
+def test_zeros_that_the_model_has_no_place_for(rng, path, into):
+    rewrite(path, change=lambda members: claim(members, 10**8))
+    assert path.stat().st_size < 20_000
+    model = pruned(normalized, rng)[0] if into else None
+    message = "other weights.*100000000" if into else "claims 1000000.. elements for a model with"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message):
+            load_sparse(path, model=model)
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_model_of_almost_only_zeros_is_no_lie(tmp_path):
+    model = keras.Sequential([keras.Input((3000,)), keras.layers.Dense(2000, name="zeros")])
+    kernel = np.zeros((3000, 2000), "float32")
+    kernel[7, 9] = 3.0
+    model.layers[0].set_weights([kernel, np.zeros(2000)])
+    path = save_sparse(model, tmp_path / "m.sparse")
+    assert path.stat().st_size < 20_000
+    np.testing.assert_array_equal(load_sparse(path).layers[0].get_weights()[0], kernel)
+
+
+def units(members, name, number):
+    config = json.loads(members["config.json"])
+    (layer,) = (each for each in config["config"]["layers"] if each["config"]["name"] == name)
+    layer["config"]["units"] = number
+    members["config.json"] = config
+
+
+def test_a_configuration_that_asks_for_more_than_the_file_holds(rng, tmp_path):
+    path = save_sparse(pruned(dense, rng)[0], tmp_path / "m.sparse")
+    name = load_sparse(path).layers[-1].name
+    rewrite(path, change=lambda members: units(members, name, 10**12))
+    init = keras.Variable.__init__
+    with pytest.raises(InvalidFileError, match=r"asks for a weight of shape \(30, 10{12}\)"):
+        load_sparse(path)
+    assert keras.Variable.__init__ is init
+    keras.layers.Dense(3000).build((3000,))
+
+
+def test_variables_of_other_threads_are_not_limited():
+    with variables_limited_to([]):
+        made = []
+        thread = threading.Thread(
+            target=lambda: made.append(keras.Variable("zeros", (2**23,), trainable=False))
+        )
+        thread.start()
+        thread.join()
+    assert made[0].shape == (2**23,)
+
+
+@pytest.mark.parametrize(
+    "name", ["assets/" + "y" * 300, "assets/" + "a/" * 3000 + "b", "assets/\0"]
+)
+def test_names_that_no_file_can_have(path, name):
+    rewrite(path, change=member_named(name))
+    with pytest.raises(InvalidFileError, match="content that `save_sparse` writes"):
+        load_sparse(path)
+
+
+def test_a_configuration_of_something_else(path):
+    other = keras.saving.serialize_keras_object(keras.layers.Flatten())
+    rewrite(path, change=lambda members: members.update({"config.json": other}))
+    with pytest.raises(InvalidFileError, match="Expected a model. Received: Flatten"):
         load_sparse(path)

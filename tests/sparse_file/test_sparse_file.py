@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from keras_sac import ConstantSparsity, PruningOptimizer, load_sparse, save_sparse
+from keras_sac import ConstantSparsity, InvalidFileError, PruningOptimizer, load_sparse, save_sparse
 from keras_sac.sparse_file._saved_config import plain_config
 from tests.children import python
 from tests.sparse_file.sparse_models import (
@@ -151,7 +151,7 @@ def test_custom_objects_and_safe_mode_are_keras(tmp_path):
 
     model = keras.Sequential([keras.Input((3,)), Twice()])
     path = save_sparse(model, tmp_path / "m")
-    with pytest.raises(TypeError, match="Could not locate class 'Twice'"):
+    with pytest.raises(InvalidFileError, match="custom_objects.*Could not locate class 'Twice'"):
         load_sparse(path)
     assert isinstance(load_sparse(path, custom_objects={"Twice": Twice}).layers[0], Twice)
     model = keras.Sequential([keras.Input((3,)), layers.Lambda(lambda x: 2 * x)])

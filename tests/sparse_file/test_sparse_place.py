@@ -1,5 +1,8 @@
 """The destination of `save_sparse`, and bad arguments."""
 
+import collections
+import errno
+import shutil
 import zipfile
 
 import keras
@@ -70,3 +73,34 @@ def test_refuses_what_is_no_built_model(tmp_path, model, message):
     if model is not None:
         with pytest.raises(ValueError, match=message):
             load_sparse(path, model=model)
+
+
+def test_the_folder_of_temporary_files_may_be_full_while_saving(tmp_path, monkeypatch):
+    save, places = keras.Model.save, []
+
+    def noted(model, path, **options):
+        places.append(path)
+        save(model, path, **options)
+
+    monkeypatch.setattr(keras.Model, "save", noted)
+    path = save_sparse(conv(), tmp_path / "m")
+    # Of the two folders, only that of the target needs room for the weights.
+    assert [place.is_relative_to(tmp_path) for place in places] == [True]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_folder_of_temporary_files_is_named_while_loading(tmp_path, monkeypatch):
+    path = save_sparse(dense(), tmp_path / "m")
+    usage = collections.namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(100, 90, 10))
+    for model in (None, dense()):
+        with pytest.raises(OSError, match="10 bytes left; expected about .* TMPDIR") as caught:
+            load_sparse(path, model=model)
+        assert caught.value.errno == errno.ENOSPC
+
+
+def test_the_longest_names(tmp_path):
+    path = save_sparse(dense(), tmp_path / ("n" * 255))
+    save_sparse(conv(), path, overwrite=True)
+    assert isinstance(load_sparse(path).layers[0], layers.Conv2D)
+    assert list(tmp_path.iterdir()) == [path]

@@ -36,6 +36,18 @@ def test_nested_shared_and_several_inputs(rng, clock):
     assert inner.get_layer("shared") is runtime.get_layer("shared")
 
 
+def test_operators_and_python_functions_between_the_layers(rng, clock):
+    clock(2.0)
+    inputs = keras.Input((16,))
+    hidden = layers.Dense(16, name="wide")(inputs) + inputs
+    hidden = keras.ops.relu(layers.Lambda(lambda x: x * 2.0)(hidden))[:, :8]
+    model = pruned(keras.Model(inputs, layers.Dense(8)(hidden) - hidden), rng)
+    x = rng.normal(size=(4, 16)).astype("float32")
+    runtime, report = to_sparse_runtime(model, x)
+    check_same_outputs(runtime, model, x)
+    assert row(report, "wide")["runs_as"] == "csr"
+
+
 def test_layers_with_other_inputs_are_only_reported(rng, clock):
     clock(2.0)
     tokens = keras.Input((5,), dtype="int32")

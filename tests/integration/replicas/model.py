@@ -34,10 +34,14 @@ def optimizer(criterion="magnitude"):
     """SGD, whose result does not hang on the last digit of a gradient, and what is around it.
 
     `criterion` is one of pruning, or `"filters"` or `"weights"`: what `ProximalL1` thresholds.
+    `"early"` prunes by magnitude, before the first batch too.
     """
     if criterion in PROXIMAL:
         return ProximalL1(keras.optimizers.SGD(0.05), **PROXIMAL[criterion])
     schedule = PolynomialDecay(0.5, 0.8, begin_step=0, end_step=38, frequency=5)
+    if criterion == "early":
+        schedule = PolynomialDecay(0.5, 0.8, begin_step=1, end_step=38, frequency=5)
+        criterion = "magnitude"
     return PruningOptimizer(keras.optimizers.SGD(0.05), schedule, criterion=criterion)
 
 

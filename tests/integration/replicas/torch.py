@@ -10,14 +10,23 @@ import torch
 from tests.integration.replicas import model as common
 
 
-def train(rank: int, folder: str, criterion: str) -> None:
-    """Train on every second half batch, as the process `rank`."""
+def train(rank: int, folder: str, criterion: str, order: str) -> None:
+    """Train on every second half batch, as the process `rank`.
+
+    With the order `"optimizer first"` the optimizer is built for weights of the process's own,
+    before `DistributedDataParallel` replaces them by those of the first process.
+    """
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
     )
     model, loss = common.model(), common.loss()
-    parallel = torch.nn.parallel.DistributedDataParallel(model)
     optimizer = common.optimizer(criterion)
+    if order == "optimizer first":
+        if rank:
+            generator = np.random.default_rng(rank)
+            model.set_weights([generator.normal(0.0, 0.2, w.shape) for w in model.get_weights()])
+        optimizer.build(model.trainable_variables)
+    parallel = torch.nn.parallel.DistributedDataParallel(model)
     optimizer.build(model.trainable_variables)
     x, y = common.data()
     half = common.BATCH // 2
@@ -38,9 +47,11 @@ def train(rank: int, folder: str, criterion: str) -> None:
 
 
 if __name__ == "__main__":
-    path, criterion = sys.argv[1:]
+    path, criterion, *order = sys.argv[1:]
     folder = str(pathlib.Path(path).parent)
-    torch.multiprocessing.spawn(train, args=(folder, criterion), nprocs=2)
+    torch.multiprocessing.spawn(
+        train, args=(folder, criterion, *(order or ["model first"])), nprocs=2
+    )
     results = common.alone(criterion)
     for rank in range(2):
         with np.load(f"{folder}/{rank}.npz") as loaded:
