@@ -182,6 +182,25 @@ def test_threads_write_one_after_the_other(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "torch", reason="torch traces in one thread at a time")
+def test_programs_of_two_threads(tmp_path):
+    made, errors = [model(), model()], []
+
+    def work(i):
+        try:
+            export(made[i], tmp_path / f"{i}.pt2", verbose=0)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert errors == []
+
+
 def test_a_state_between_calls_is_refused(tmp_path):
     made = keras.Sequential(
         [keras.Input(batch_shape=(4, 6, 3)), layers.LSTM(8, stateful=True, name="memory")]
