@@ -243,7 +243,7 @@ class PruningOptimizer(WrappingOptimizer):
         passed = range(max(steps_before, 1) + 1, steps + 1)
         if self.refreshes == "on_call" and not called and any(map(masks.is_due, passed)):
             warnings.warn(
-                "The masks were not refreshed in this training: `refreshes=\"on_call\"` waits for "
+                'The masks were not refreshed in this training: `refreshes="on_call"` waits for '
                 "`optimizer.refresh()` before each batch. Call it in a callback, as "
                 "`keras_sac.tfmot.sparsity.keras.UpdatePruningStep()` does.",
                 stacklevel=2,
