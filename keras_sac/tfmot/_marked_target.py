@@ -40,7 +40,7 @@ def _may_have_weights(layer: keras.layers.Layer) -> bool:
     makes_none = type(layer).build is keras.layers.Layer.build
     if layer.built or (makes_none and not hasattr(layer, "get_prunable_weights")):
         return any(variable.trainable for variable in pruned_variables(layer))
-    return True
+    return layer.trainable
 
 
 @keras.saving.register_keras_serializable(package="keras_sac.tfmot")

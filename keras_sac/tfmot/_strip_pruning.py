@@ -62,7 +62,8 @@ def strip_pruning(model: keras.Model) -> keras.Model:
 
 
 def _warn_unless_pruned(model: keras.Model) -> None:
-    variables = [v for layer, _ in marked_layers(model) for v in pruned_variables(layer)]
+    found = [v for layer, _ in marked_layers(model) for v in pruned_variables(layer)]
+    variables = [variable for variable in found if variable.trainable]
     if not variables or any(np.any(keras.ops.convert_to_numpy(v) == 0) for v in variables):
         return
     loop, optimizer = state_of(model).loop, model.optimizer
@@ -71,7 +72,7 @@ def _warn_unless_pruned(model: keras.Model) -> None:
             f"after {loop.step} steps of training: the schedule asked for no mask. Let it begin "
             "earlier (`begin_step`), or refresh masks more often (`frequency`, 100 by default)."
         )
-    elif optimizer is not None and optimizer.iterations and pruning_optimizer(model) is None:
+    elif _has_updated(optimizer) and pruning_optimizer(model) is None:
         reason = (
             "though the model was trained after `prune_low_magnitude`. Train it with the callback "
             "`UpdatePruningStep()`."
@@ -80,3 +81,7 @@ def _warn_unless_pruned(model: keras.Model) -> None:
         # It is not trained yet, or `fit` has warned.
         return
     warnings.warn(f"No weight of the marked layers is zero {reason}", stacklevel=3)
+
+
+def _has_updated(optimizer: keras.optimizers.Optimizer | None) -> bool:
+    return optimizer is not None and int(keras.ops.convert_to_numpy(optimizer.iterations)) > 0

@@ -79,6 +79,8 @@ class UpdatePruningStep(keras.callbacks.Callback):
             # The first batch must meet the masks that the schedule asks for at step 1.
             with variable_scope(self.model):
                 pruner.build(self.model.trainable_variables)
+                if pruner.refreshes == "on_call":
+                    pruner.refresh()
         self._pruner = pruner
         self._steps_before = 0 if pruner is None else pruner.pruning_step
         counts = pruner is not None and _updates_in_each_batch(self.model, pruner)
