@@ -73,7 +73,7 @@ def vit() -> keras.Model:
 def resnet() -> keras.Model:
     """Return a ResNet of two stages, for images of 32 x 32."""
     return hub.ResNetBackbone(
-        input_conv_filters=[16],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[3],
         stackwise_num_filters=[64, 64],
         stackwise_num_blocks=[1, 1],
