@@ -33,6 +33,11 @@ def _is_symbolic(tensor: Any) -> bool:
     return False
 
 
+def reading_waits(tensor: Any) -> bool:
+    """Return whether eager torch would wait for an accelerator to read `tensor`."""
+    return keras.backend.backend() == "torch" and tensor.device.type != "cpu"
+
+
 def value_is_nan(variable: keras.Variable) -> bool | None:
     """Return whether the first entry of `variable` is NaN; `None` if no value can be read.
 
