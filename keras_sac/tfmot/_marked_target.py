@@ -10,7 +10,6 @@ from keras_sac._model import Kernel
 from keras_sac.pruning import schedule_key
 from keras_sac.tfmot._marks import (
     Mark,
-    MarkedLayer,
     check_marks,
     marked_layers,
     pruned_variables,

@@ -71,7 +71,9 @@ class Outer(keras.Model):
                 return self._loss(*data)
 
         loss, gradients = jax.value_and_grad(loss_of)(list(trainable))
-        new = [value - RATE * gradient for value, gradient in zip(trainable, gradients)]
+        new = [
+            value - RATE * gradient for value, gradient in zip(trainable, gradients, strict=True)
+        ]
         return {"loss": loss}, (new, *rest)
 
 
