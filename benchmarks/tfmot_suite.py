@@ -12,6 +12,7 @@ about keras_sac.
 import argparse
 import glob
 import importlib
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -76,7 +77,7 @@ def main():
     for file in FILES:
         tests = _load(folder / f"{file}_test.py", f"{file}_test", rules)
         for case in _cases(unittest.defaultTestLoader.loadTestsFromModule(tests)):
-            name = case.id().rsplit(".", 1)[1]
+            name = case.id().split(" ")[0].rsplit(".", 1)[1]
             if options.k not in name or name == "test_session":
                 continue
             outcomes[f"{file}: {name}"] = outcome = _outcome(case)
@@ -84,7 +85,10 @@ def main():
     passed = sum(outcome is None for outcome in outcomes.values())
     print(f"{passed} of {len(outcomes)} tests of tfmot pass on {options.on}")
     if options.json:
-        options.json.write_text(json.dumps(outcomes, indent=1))
+        packages = ["keras", "tf_keras", "tensorflow", "tensorflow-model-optimization"]
+        versions = {each: importlib.metadata.version(each) for each in packages}
+        result = {"on": options.on, "versions": versions, "tests": outcomes}
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def _cases(suite):
