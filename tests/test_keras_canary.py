@@ -194,17 +194,6 @@ def test_sequential_reads_the_input_shape_of_its_first_layer():
     assert keras.Sequential([layer]).input_shape == (None, 5)
 
 
-def test_a_model_whose_compile_is_undone_asks_for_it():
-    model = mlp()
-    model.compile("sgd", "mse")
-    model.optimizer, model.compiled = None, False
-    assert model.get_compile_config() == {}
-    with pytest.raises(ValueError, match=r"You must call `compile\(\)`"):
-        model.fit(np.ones((2, 4)), np.ones((2, 2)))
-    model.compile("sgd", "mse")
-    model.fit(np.ones((2, 4)), np.ones((2, 2)), verbose=0)
-
-
 def test_activations_are_found_in_one_table():
     table = keras.activations.get.__globals__["ALL_OBJECTS_DICT"]
     assert table["relu"] is keras.activations.relu
