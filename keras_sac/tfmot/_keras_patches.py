@@ -27,9 +27,10 @@ def save_present_optimizer(model: keras.Model) -> None:
 
 
 def undo_compile(model: keras.Model) -> None:
-    """Let a model be as it was before `compile`, without an optimizer."""
-    model.optimizer = None
-    model.compiled = False
+    """Let a compiled model be compiled again before it is trained."""
+    if model.compiled:
+        model.optimizer = None
+        model.compiled = False
 
 
 def set_input_shape(layer: keras.layers.Layer, input_shape: Sequence[int]) -> None:

@@ -66,7 +66,7 @@ def _warn_unless_pruned(model: keras.Model) -> None:
     variables = [variable for variable in found if variable.trainable]
     if not variables or any(np.any(keras.ops.convert_to_numpy(v) == 0) for v in variables):
         return
-    loop, optimizer = state_of(model).loop, model.optimizer
+    loop, optimizer = state_of(model).loop, getattr(model, "optimizer", None)
     if loop is not None:
         reason = (
             f"after {loop.step} steps of training: the schedule asked for no mask. Let it begin "

@@ -10,6 +10,7 @@ from keras_sac.tfmot._operation_graph import Graph, first_on_each_path
 
 _ALWAYS = (
     layers.InputLayer,
+    layers.Identity,
     layers.Add,
     layers.Multiply,
     layers.ZeroPadding2D,

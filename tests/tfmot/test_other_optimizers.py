@@ -71,8 +71,9 @@ class Outer(keras.Model):
                 return self._loss(*data)
 
         loss, gradients = jax.value_and_grad(loss_of)(list(trainable))
-        pairs = zip(trainable, gradients, strict=True)
-        new = [value - RATE * gradient for value, gradient in pairs]
+        new = [
+            value - RATE * gradient for value, gradient in zip(trainable, gradients, strict=True)
+        ]
         return {"loss": loss}, (new, *rest)
 
 
