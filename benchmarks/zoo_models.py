@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras_hub import models as hub
+from keras_hub import models as hub  # pyright: ignore[reportMissingImports]
 
 # Tokens in the vocabulary, and lengths of the sequences.
 TOKENS, LENGTH, FRAMES, BINS = 50, 10, 24, 8
@@ -73,7 +73,7 @@ def vit() -> keras.Model:
 def resnet() -> keras.Model:
     """Return a ResNet of two stages, for images of 32 x 32."""
     return hub.ResNetBackbone(
-        input_conv_filters=[16],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[3],
         stackwise_num_filters=[64, 64],
         stackwise_num_blocks=[1, 1],

@@ -49,10 +49,11 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Create the variables of this optimizer and of the inner optimizer.
 
-        State that was loaded before this call, from `.weights.h5`, is assigned now.
+        State that was loaded before this call, from `.weights.h5` or `.h5`, is assigned now.
 
         Args:
-            variables: the trainable variables of a model.
+            variables: the trainable variables of a model. With none nothing is built yet: Keras
+                does that when it loads a model from `.h5`.
 
         Raises:
             ValueError: if the optimizer was built for other variables, or its arguments do not fit
@@ -61,6 +62,8 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         variables = list(variables)
         if self.built:
             self.check_same(variables)
+            return
+        if not variables:
             return
         self.select(variables)
         super().build(variables)
@@ -221,16 +224,23 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         return cls(**{**config, **restored})
 
     def load_own_variables(self, store: Any) -> None:
-        """Set the state of this optimizer and of the inner one from a file.
+        """Set the state of this optimizer and of the inner one from a file."""
+        self.set_weights([store[str(i)] for i in range(len(store.keys()))])
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set the state of this optimizer and of the inner one.
 
         The state of an optimizer that is not built yet is assigned by `build`. State that was saved
         with another optimizer around this one, such as a `LossScaleOptimizer`, fits too.
+
+        Args:
+            weights: an array for each of `variables`.
         """
-        values = [np.asarray(store[str(i)]) for i in range(len(store.keys()))]
-        if not self.built:
+        values = [np.asarray(weight) for weight in weights]
+        if self.built and values:
+            self._assigned(values)
+        elif values:  # Else the file has no state of an optimizer.
             self._loaded = Opaque(values)
-            return
-        self._assigned(values)
 
     def _assigned(self, values: list[np.ndarray]) -> bool:
         """Assign the saved values to `self.variables` if they fit, and return whether they do."""

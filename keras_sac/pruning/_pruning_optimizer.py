@@ -1,5 +1,6 @@
 """Prune a model during training, by an optimizer that wraps another optimizer."""
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,9 @@ class PruningOptimizer(WrappingOptimizer):
         self.refreshes = one_of("refreshes", refreshes, ("after_update", "on_call"))
         self._masks: Masks | None = None
         self._count = _backend.StepCount(self._iterations)
-        self._has_begun = False
+        # Whether a training step has called this optimizer, in this process.
+        self.has_begun = False
+        self._is_refreshed, self._steps_before = False, 0
         self._end = EndOfTraining()
 
     def select(self, variables: Sequence[keras.Variable]) -> None:
@@ -158,18 +161,18 @@ class PruningOptimizer(WrappingOptimizer):
     def before_update(self, grads: list[Any], variables: Sequence[keras.Variable]) -> None:
         """Update the criterion with the gradients."""
         masks = self._built_masks()
-        if not self._has_begun:
-            self._has_begun = True
+        if not self.has_begun:
+            self.has_begun = True
             if self._count.on_host == 0:
                 # `DistributedDataParallel` may have replaced the weights since the masks were made.
                 masks.begin()
         if not self.criterion.needs_gradients:
             return
-        pruned = {each.kernel.index for each in masks.kernels}
+        rows = {each.kernel.index: each.kernel.shape[0] for each in masks.kernels}
         relevant = {
-            index: _backend.dense(gradient)
+            index: _backend.dense(gradient, rows[index])
             for index, gradient in zip(map(self._get_variable_index, variables), grads, strict=True)
-            if gradient is not None and index in pruned
+            if gradient is not None and index in rows
         }
         summed = _backend.sum_over_replicas(list(relevant.values()))
         gradients = unscaled(self.inner_optimizer, summed)
@@ -190,13 +193,15 @@ class PruningOptimizer(WrappingOptimizer):
     def refresh(self) -> None:
         """Refresh the masks that are due for the next batch, and apply all masks.
 
-        With `refreshes="on_call"` call this before each batch, outside of the compiled step. In a
-        callback on JAX, call `model.jax_state_sync()` first.
+        With `refreshes="on_call"` call this before each batch, outside of the compiled step, once
+        `optimizer.build(model.trainable_variables)` has made the masks. In a callback on JAX, call
+        `model.jax_state_sync()` first.
 
         Raises:
             ValueError: if the optimizer is not built.
         """
         masks, step = self._built_masks(), self.pruning_step + 1
+        self._is_refreshed = True
         if masks.is_due(step):
             masks.advance(step, True)
         else:
@@ -217,7 +222,8 @@ class PruningOptimizer(WrappingOptimizer):
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
         """Let the inner optimizer set the final values, and apply the masks to them.
 
-        Warns if the model is not pruned as its masks say when `fit` ends.
+        Warns if the model is not pruned as its masks say when `fit` ends, and with
+        `refreshes="on_call"` if a refresh was due and `refresh()` was not called.
         """
         if not self.built:
             self._end.check(None, 0)
@@ -226,8 +232,28 @@ class PruningOptimizer(WrappingOptimizer):
             # `fit` on JAX has stopped with an error, and left the variables without values.
             return
         super().finalize_variable_values(var_list)
-        self._built_masks().apply()
-        self._end.check(self._masks, self.pruning_step)
+        masks, steps = self._built_masks(), self.pruning_step
+        masks.apply()
+        self._check_refreshed(masks, steps)
+        self._end.check(masks, steps)
+
+    def _check_refreshed(self, masks: Masks, steps: int) -> None:
+        steps_before, self._steps_before = self._steps_before, steps
+        called, self._is_refreshed = self._is_refreshed, False
+        # `build` refreshes the masks of step 1.
+        passed = range(max(steps_before, 1) + 1, steps + 1)
+        if self.refreshes == "on_call" and not called and any(map(masks.is_due, passed)):
+            warnings.warn(
+                'The masks were not refreshed in this training: `refreshes="on_call"` waits for '
+                "`optimizer.refresh()` before each batch. Call it in a callback, as "
+                "`keras_sac.tfmot.sparsity.keras.UpdatePruningStep()` does.",
+                stacklevel=2,
+            )
+
+    def _assigned(self, values: list[np.ndarray]) -> bool:
+        fits = super()._assigned(values)
+        self._steps_before = self.pruning_step
+        return fits
 
     @property
     def masks(self) -> dict[str, np.ndarray]:

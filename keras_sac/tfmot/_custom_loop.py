@@ -52,6 +52,8 @@ class Loop:
 
     def _new_masks(self) -> Masks:
         targets = tuple(targets_of(self._model))
+        if not targets:
+            return Masks([], pruning.Magnitude(), "uniform", _zeros)
         kernels, _ = select_pruned(self._model.trainable_variables, targets, None, Unstructured())
         return Masks(kernels, pruning.Magnitude(), "uniform", _zeros)
 

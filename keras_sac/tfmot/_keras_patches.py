@@ -6,6 +6,9 @@
 - `layer._input_shape_arg`, on a single layer: Keras has no public way to set the `input_shape` of a
   layer after it is created, which `prune_low_magnitude(layer, input_shape=...)` does.
 
+- `model.compiled`, on a single model: tfmot returns a model that is not compiled, and Keras has no
+  public way to undo `compile`.
+
 No class of Keras is patched. `compile` and `fit` are those of Keras.
 """
 
@@ -21,6 +24,12 @@ from keras_sac._optimizer import portable_config
 def save_present_optimizer(model: keras.Model) -> None:
     """Let a model be saved with `model.optimizer` as it is, not as `compile` received it."""
     model.get_compile_config = types.MethodType(_compile_config, model)
+
+
+def undo_compile(model: keras.Model) -> None:
+    """Let a model be as it was before `compile`, without an optimizer."""
+    model.optimizer = None
+    model.compiled = False
 
 
 def set_input_shape(layer: keras.layers.Layer, input_shape: Sequence[int]) -> None:

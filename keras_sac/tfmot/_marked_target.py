@@ -10,7 +10,6 @@ from keras_sac._model import Kernel
 from keras_sac.pruning import schedule_key
 from keras_sac.tfmot._marks import (
     Mark,
-    MarkedLayer,
     check_marks,
     marked_layers,
     pruned_variables,
@@ -18,27 +17,16 @@ from keras_sac.tfmot._marks import (
 
 
 def targets_of(model: keras.Model) -> list["MarkedTarget"]:
-    """Return one target for each schedule and pattern on the layers of a model.
-
-    Raises:
-        ValueError: if no marked layer has weights to prune.
-    """
+    """Return one target for each schedule and pattern that has weights to prune in a model."""
     marked = marked_layers(model)
     groups: dict[str, list[Mark]] = {}
     for mark in {mark: None for _, mark in marked}:
         groups.setdefault(_key(mark), []).append(mark)
-    targets = [
+    return [
         MarkedTarget(".", marks[0].schedule, marks[0].pattern, model=model, marks=marks)
         for marks in groups.values()
-        if _may_select(marked, marks)
+        if any(_may_have_weights(layer) for layer, mark in marked if mark in marks)
     ]
-    if not targets:
-        raise ValueError(
-            "`prune_low_magnitude` must be called on a layer of the model with weights to prune. "
-            f"Received: the model {model.name!r} with the layers "
-            f"{[layer.name for layer in model.layers]}"
-        )
-    return targets
 
 
 def _key(mark: Mark) -> str:
@@ -47,9 +35,12 @@ def _key(mark: Mark) -> str:
     return str((schedule_key(mark.schedule), type(mark.pattern), mark.pattern.get_config()))
 
 
-def _may_select(marked: Sequence[MarkedLayer], marks: list[Mark]) -> bool:
-    # A layer that is not built may get weights later.
-    return any(not layer.built or pruned_variables(layer) for layer, m in marked if m in marks)
+def _may_have_weights(layer: keras.layers.Layer) -> bool:
+    # A layer that is not built may get weights later, if it or a layer inside it makes any.
+    makes_none = type(layer).build is keras.layers.Layer.build
+    if layer.built or (makes_none and not hasattr(layer, "get_prunable_weights")):
+        return any(variable.trainable for variable in pruned_variables(layer))
+    return layer.trainable
 
 
 @keras.saving.register_keras_serializable(package="keras_sac.tfmot")

@@ -13,6 +13,7 @@ class Graph:
         model: the model.
 
     Attributes:
+        operations: all operations of the model.
         inputs: the operations that receive the inputs of the model.
         outputs: the operations that make the outputs of the model.
     """
@@ -22,6 +23,7 @@ class Graph:
         plain = keras.Model(model.inputs, model.outputs)
         config = plain.get_config()
         self._operations = {operation.name: operation for operation in plain.operations}
+        self.operations = list(plain.operations)
         self._edges = [
             (source, entry["name"])
             for entry in config["layers"]

@@ -9,7 +9,7 @@ import keras
 from keras_sac import pruning
 from keras_sac._model import all_layers, inner_layers
 from keras_sac.tfmot._adapted_schedule import adapted
-from keras_sac.tfmot._keras_patches import set_input_shape
+from keras_sac.tfmot._keras_patches import set_input_shape, undo_compile
 from keras_sac.tfmot._marks import (
     Mark,
     check_marks,
@@ -35,7 +35,8 @@ def prune_low_magnitude(
     """Mark a model or some of its layers to be pruned by magnitude while it is trained.
 
     The layers are marked in place; nothing is wrapped or copied. `fit` with the callback
-    `UpdatePruningStep` then prunes them. Without the callback they are not pruned.
+    `UpdatePruningStep` then prunes them. Without the callback they are not pruned. A model must be
+    compiled afterwards, also one that was compiled before: its optimizer is removed.
 
     Args:
         to_prune: a model (Sequential, Functional, subclassed or nested), a layer, or a list of
@@ -125,6 +126,7 @@ def _mark_model(model: keras.Model, mark: Mark) -> None:
     set_mark(model, mark)
     _mark_inside(model, mark)
     forget_pruning(model)
+    undo_compile(model)
 
 
 def _mark_inside(model: keras.Model, mark: Mark) -> None:

@@ -21,15 +21,17 @@ def strip_pruning(model: keras.Model) -> keras.Model:
     No layer was wrapped, so the model itself is returned, not a copy. It stays compiled with the
     optimizer that was inside the pruning optimizer. Training it further does not keep its zeros.
 
+    A warning says if the model was trained and its layers were marked by `prune_low_magnitude`, but
+    nothing has pruned them.
+
     Args:
-        model: a pruned model, also one that was loaded from a file.
+        model: a pruned model, also one that was loaded from a file, or that is not trained yet.
 
     Returns:
         The same model.
 
     Raises:
-        ValueError: if `model` is not a Keras model, or if its layers were marked by
-            `prune_low_magnitude` but nothing has pruned them.
+        ValueError: if `model` is not a Keras model.
 
     Examples:
         >>> from keras_sac.tfmot.sparsity import keras as sparsity
@@ -51,7 +53,7 @@ def strip_pruning(model: keras.Model) -> keras.Model:
     loop = state_of(model).loop
     if loop is not None:
         loop.apply()
-    _check_pruned(model)
+    _warn_unless_pruned(model)
     unwrap_optimizer(model)
     forget_pruning(model)
     for layer in all_layers(model):
@@ -59,21 +61,27 @@ def strip_pruning(model: keras.Model) -> keras.Model:
     return model
 
 
-def _check_pruned(model: keras.Model) -> None:
-    variables = [v for layer, _ in marked_layers(model) for v in pruned_variables(layer)]
+def _warn_unless_pruned(model: keras.Model) -> None:
+    found = [v for layer, _ in marked_layers(model) for v in pruned_variables(layer)]
+    variables = [variable for variable in found if variable.trainable]
     if not variables or any(np.any(keras.ops.convert_to_numpy(v) == 0) for v in variables):
         return
-    pruner, loop = pruning_optimizer(model), state_of(model).loop
-    steps = (pruner.pruning_step if pruner is not None else 0) + (loop.step if loop else 0)
-    if not steps:
-        raise ValueError(
-            "`model` must be pruned before it is stripped. Received: a model whose layers are "
-            "marked by `prune_low_magnitude`, but none of their weights is zero. Train it with "
-            "the callback `UpdatePruningStep()`."
+    loop, optimizer = state_of(model).loop, model.optimizer
+    if loop is not None:
+        reason = (
+            f"after {loop.step} steps of training: the schedule asked for no mask. Let it begin "
+            "earlier (`begin_step`), or refresh masks more often (`frequency`, 100 by default)."
         )
-    warnings.warn(
-        f"No weight of the pruned layers is zero after {steps} steps of training: the schedule "
-        "asked for no mask. Let it begin earlier (`begin_step`), or refresh masks more often "
-        "(`frequency`, 100 by default).",
-        stacklevel=3,
-    )
+    elif _has_updated(optimizer) and pruning_optimizer(model) is None:
+        reason = (
+            "though the model was trained after `prune_low_magnitude`. Train it with the callback "
+            "`UpdatePruningStep()`."
+        )
+    else:
+        # It is not trained yet, or `fit` has warned.
+        return
+    warnings.warn(f"No weight of the marked layers is zero {reason}", stacklevel=3)
+
+
+def _has_updated(optimizer: keras.optimizers.Optimizer | None) -> bool:
+    return optimizer is not None and int(keras.ops.convert_to_numpy(optimizer.iterations)) > 0

@@ -21,8 +21,13 @@ class UpdatePruningStep(keras.callbacks.Callback):
     """Prune the layers marked by `prune_low_magnitude`, in `fit` and in custom training loops.
 
     When `fit` begins, the callback wraps the optimizer of the model in a
-    `keras_sac.pruning.PruningOptimizer`, which makes and applies the masks in each step. Without
-    the callback nothing is pruned. A model that is loaded with its pruning optimizer continues.
+    `keras_sac.pruning.PruningOptimizer`, which applies the masks in each step. The callback
+    refreshes them before the batches at whose step the schedule says so, as in tfmot: after `t`
+    batches the weights have the masks of step `t`. Without the callback nothing is pruned. A model
+    that is loaded with its pruning optimizer continues.
+
+    If a custom `train_step` uses other optimizers than `model.optimizer`, as for a GAN, the
+    callback applies the masks itself after each batch.
 
     In a custom loop with any optimizer, call `set_model(model)` and `on_train_begin()` once,
     `on_train_batch_begin(batch)` before each batch and `on_epoch_end(epoch)` after each epoch, as
@@ -30,8 +35,8 @@ class UpdatePruningStep(keras.callbacks.Callback):
     the model. A JAX loop that keeps the weights outside the model must use a `PruningOptimizer`.
 
     Raises:
-        ValueError: in `fit`, if the marked layers have no weights to prune, if layers were marked
-            after an earlier training, or if the model was compiled with a `PruningOptimizer`.
+        ValueError: in `fit`, if layers were marked after an earlier training, or if the model was
+            compiled with a `PruningOptimizer`.
 
     Examples:
         >>> import numpy as np
@@ -48,6 +53,9 @@ class UpdatePruningStep(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
         self._loop: Loop | None = None
+        # The pruning optimizer of a model in `fit`.
+        self._pruner: pruning.PruningOptimizer | None = None
+        self._next_step: int | None = None
         self._steps_before = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -65,28 +73,55 @@ class UpdatePruningStep(keras.callbacks.Callback):
             with variable_scope(self.model):
                 pruner = wrap_optimizer(self.model)
             self.model.make_train_function(force=True)
-        elif pruner is None:
-            warnings.warn(
-                "`UpdatePruningStep` found nothing to prune: no layer of the model is marked, and "
-                "the optimizer of the model does not prune. `prune_low_magnitude` marks layers in "
-                "place; copies of them are not marked, neither cloned nor loaded.",
-                stacklevel=2,
-            )
+        if pruner is None and self._loop is None:
+            warnings.warn(_NOTHING_TO_PRUNE, stacklevel=2)
         if pruner is not None and self.model.built:
             # The first batch must meet the masks that the schedule asks for at step 1.
             with variable_scope(self.model):
                 pruner.build(self.model.trainable_variables)
+                if pruner.refreshes == "on_call":
+                    pruner.refresh()
+        self._pruner = pruner
         self._steps_before = 0 if pruner is None else pruner.pruning_step
+        counts = pruner is not None and _updates_in_each_batch(self.model, pruner)
+        self._next_step = self._steps_before + 1 if counts else None
 
     def on_train_batch_begin(self, batch: Any = None, logs: Any = None) -> None:
-        """Refresh and apply the masks, in a custom loop."""
+        """Refresh the masks that are due for the batch."""
         if self._loop is not None:
             self._loop.begin_batch()
+        pruner = self._pruner
+        if pruner is None or pruner.refreshes != "on_call" or not pruner.built:
+            return
+        if self._next_step is None:
+            self._sync()
+        # Most batches are not due, and need not wait for the device.
+        step = self._next_step or pruner.pruning_step + 1
+        if any(bool(keras.ops.convert_to_numpy(s(step)[0])) for s in pruner.schedules):
+            self._sync()
+            with variable_scope(self.model):
+                pruner.refresh()
+
+    def on_train_batch_end(self, batch: Any = None, logs: Any = None) -> None:
+        """Apply the masks if the `train_step` of the model uses other optimizers."""
+        pruner = self._pruner
+        if pruner is None:
+            return
+        if not pruner.has_begun and self.params is not None:
+            self._sync()
+            with variable_scope(self.model):
+                pruner.build(self.model.trainable_variables)
+                pruner.after_update(True, None)
+        if self._next_step is not None:
+            self._next_step += 1
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Apply the masks, so that a model is validated as it is saved."""
+        self._apply()
 
     def on_epoch_end(self, epoch: Any = None, logs: Any = None, *, batch: Any = None) -> None:
-        """Apply the masks, in a custom loop. `batch` is the name that tfmot gives to `epoch`."""
-        if self._loop is not None:
-            self._loop.apply()
+        """Apply the masks. `batch` is the name that tfmot gives to `epoch`."""
+        self._apply()
         pruner = pruning_optimizer(self.model)
         if pruner is None:
             return
@@ -99,6 +134,35 @@ class UpdatePruningStep(keras.callbacks.Callback):
                 stacklevel=2,
             )
         self._steps_before = pruner.pruning_step
+
+    def _apply(self) -> None:
+        if self._loop is not None:
+            self._loop.apply()
+        elif self._pruner is not None and self._pruner.built:
+            with variable_scope(self.model):
+                self._pruner.apply_masks()
+
+    def _sync(self) -> None:
+        # In an epoch of `fit` on JAX the values are not in the variables.
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
+
+
+_NOTHING_TO_PRUNE = (
+    "`UpdatePruningStep` found nothing to prune: no layer of the model with weights to prune is "
+    "marked, and the optimizer of the model does not prune. `prune_low_magnitude` marks layers in "
+    "place; copies of them are not marked, neither cloned nor loaded."
+)
+
+
+def _updates_in_each_batch(model: keras.Model, pruner: pruning.PruningOptimizer) -> bool:
+    """Return whether each batch is one step: nothing accumulates gradients or skips updates."""
+    inner = pruner.inner_optimizer
+    return (
+        model.optimizer is pruner
+        and not isinstance(inner, keras.optimizers.LossScaleOptimizer)
+        and not inner.gradient_accumulation_steps
+    )
 
 
 def _check_optimizer(

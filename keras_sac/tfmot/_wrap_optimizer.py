@@ -51,20 +51,26 @@ def variable_scope(model: keras.Model) -> contextlib.AbstractContextManager[Any]
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
-def wrap_optimizer(model: keras.Model) -> pruning.PruningOptimizer:
+def wrap_optimizer(model: keras.Model) -> pruning.PruningOptimizer | None:
     """Wrap the optimizer of a compiled model with marked layers in a pruning optimizer.
 
     The new pruning optimizer continues at the step, and with the masks, of the last one.
 
-    Raises:
-        ValueError: if the marked layers have no weights to prune.
+    Returns:
+        The pruning optimizer; `None` if the marked layers have no weights to prune.
     """
     targets = targets_of(model)
+    if not targets:
+        return None
     state = state_of(model)
     old, optimizer = state.optimizer, model.optimizer
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     new = pruning.PruningOptimizer(
-        optimizer.inner_optimizer if scaled else optimizer, targets[0].schedule, targets=targets
+        optimizer.inner_optimizer if scaled else optimizer,
+        targets[0].schedule,
+        targets=targets,
+        # Callbacks are called between executions, which may be of several steps.
+        refreshes="on_call" if model.steps_per_execution == 1 else "after_update",
     )
     if scaled:
         optimizer.inner_optimizer = new

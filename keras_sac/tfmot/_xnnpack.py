@@ -9,6 +9,7 @@ from keras_sac.tfmot._interfaces import PruningPolicy
 from keras_sac.tfmot._operation_graph import Graph, first_on_each_path
 
 _ALWAYS = (
+    layers.InputLayer,
     layers.Add,
     layers.Multiply,
     layers.ZeroPadding2D,
@@ -27,7 +28,7 @@ class PruneForLatencyOnXNNPack(PruningPolicy):
 
     Such a model begins with a zero padding of 1 and a 3x3 convolution with stride 2 on 3 channels,
     ends with a global average pooling, and has only layers in between that XNNPACK supports in its
-    sparse mode. Channels are last.
+    sparse mode. Models nested in between are checked inside. Channels are last.
 
     Examples:
         >>> policy = PruneForLatencyOnXNNPack()
@@ -107,6 +108,11 @@ def _is_padded(producers: list[Any], width: int) -> bool:
 
 
 def _refuse_unless_known(operation: Any, graph: Graph) -> bool:
+    if isinstance(operation, keras.Sequential | keras.Function) and operation.built:
+        inside = Graph(operation)
+        for each in inside.operations:
+            _refuse_unless_known(each, inside)
+        return False
     if _is_known(operation, graph):
         return False
     raise ValueError(

@@ -183,6 +183,54 @@ for _ in range(4):
 result = tfmot.sparsity.keras.strip_pruning(model_for_pruning).get_weights()
 """
 
+EVERY_EPOCH = """
+class Record(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        for layer in self.model.layers:
+            layer = getattr(layer, "layer", layer)  # inside tfmot's wrapper
+            result.extend(layer.get_weights()[:1] if hasattr(layer, "kernel") else [])
+        result.append(np.array(logs["val_loss"]))
+
+
+# Refreshed when an epoch begins: at steps 1, 9, 17 and 25. Due again at 33, which is not reached.
+result = []
+model = compiled(tfmot.sparsity.keras.prune_low_magnitude(
+    base_model(), tfmot.sparsity.keras.PolynomialDecay(0.2, 0.8, 1, 41, frequency=8)
+))
+callbacks = [tfmot.sparsity.keras.UpdatePruningStep(), Record()]
+model.fit(
+    x, y, batch_size=8, epochs=4, shuffle=False, verbose=0, callbacks=callbacks,
+    validation_data=(x, y),
+)
+result.extend(tfmot.sparsity.keras.strip_pruning(model).get_weights())
+"""
+
+STOPPED_EARLY = """
+class Stop(keras.callbacks.Callback):
+    def __init__(self, last):
+        super().__init__()
+        self.last = last
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = batch == self.last
+
+
+result = []
+for last in (0, 1, 2, 5):
+    model = compiled(tfmot.sparsity.keras.prune_low_magnitude(
+        base_model(), tfmot.sparsity.keras.PolynomialDecay(0.2, 0.6, 1, 4, frequency=1)
+    ))
+    callbacks = [tfmot.sparsity.keras.UpdatePruningStep(), Stop(last)]
+    model.fit(x, y, batch_size=8, shuffle=False, verbose=0, callbacks=callbacks)
+    result.extend(tfmot.sparsity.keras.strip_pruning(model).get_weights())
+model = compiled(tfmot.sparsity.keras.prune_low_magnitude(base_model(), polynomial))
+# The loss falls, so this stops after the second epoch.
+stop = keras.callbacks.EarlyStopping("loss", mode="max", patience=1)
+callbacks = [tfmot.sparsity.keras.UpdatePruningStep(), stop]
+model.fit(x, y, batch_size=8, epochs=5, shuffle=False, verbose=0, callbacks=callbacks)
+result.extend(tfmot.sparsity.keras.strip_pruning(model).get_weights())
+"""
+
 XNNPACK = """
 layers = keras.layers
 policy = tfmot.sparsity.keras.PruneForLatencyOnXNNPack()
@@ -227,6 +275,7 @@ result = [np.array([
     is_accepted(layers.Activation("gelu")),
     is_accepted(layers.MaxPooling2D()),
     is_accepted(layers.GlobalAveragePooling2D(keepdims=True), layers.Conv2D(4, 1)),
+    is_accepted(keras.Sequential([layers.Conv2D(8, 1), layers.Conv2D(4, 1)])),
     is_accepted(layers.GlobalAveragePooling2D(keepdims=True), layers.Conv2D(4, 3, padding="same")),
 ])]
 """
@@ -241,5 +290,7 @@ SCRIPTS = {
     "custom-schedule": CUSTOM_SCHEDULE,
     "n-of-m": N_OF_M,
     "custom-loop": CUSTOM_LOOP,
+    "every-epoch": EVERY_EPOCH,
+    "stopped-early": STOPPED_EARLY,
     "xnnpack": XNNPACK,
 }

@@ -58,7 +58,8 @@ def test_a_model_is_pruned_in_place_by_its_own_optimizer(make):
 
 def test_the_default_prunes_half_every_hundred_steps():
     model = compiled(prune_low_magnitude(sequential(4)))
-    fit(model, epochs=6)
+    with pytest.warns(UserWarning, match="pruned nothing in 96 updates"):
+        fit(model, epochs=6)
     assert zeros(model.layers[0]) == 0
     fit(model, epochs=1)
     assert zeros(model.layers[0]) == 16
@@ -78,19 +79,20 @@ def test_the_final_sparsity_is_reached_where_the_frequency_does_not_lead_there()
     assert zeros(model.layers[0]) == 24
 
 
-def test_marking_changes_nothing_but_the_marks():
+def test_marking_changes_nothing_but_the_marks_and_asks_for_compile():
     model = compiled(sequential(4))
-    before = dict(vars(model)), model.optimizer
+    before = dict(vars(model))
     prune_low_magnitude(model, schedule())
-    assert model.optimizer is before[1]
-    assert {key for key, value in vars(model).items() if before[0].get(key) is not value} <= {
+    assert {key for key, value in vars(model).items() if before.get(key) is not value} <= {
         "_pruning_mark",
         "_pruning_state",
+        "optimizer",
+        "compiled",
     }
-    fit(model, callbacks=[])
-    assert zeros(model.layers[0]) == 0
-    # It is compiled already.
-    fit(model)
+    assert model.optimizer is None
+    with pytest.raises(ValueError, match=r"You must call `compile\(\)`"):
+        fit(model)
+    fit(compiled(model))
     assert zeros(model.layers[0]) == 24
 
 
@@ -122,11 +124,10 @@ def test_the_last_call_on_a_model_counts():
     prune_low_magnitude(model, ConstantSparsity(0.5, 1))
     fit(compiled(model))
     assert [zeros(layer) for layer in model.layers] == [24, 12]
-    # After a training too: it starts again, with the optimizer of the model.
-    inner = model.optimizer.inner_optimizer
+    # After a training too: it starts again.
     prune_low_magnitude(model, ConstantSparsity(0.75, 1))
-    assert model.optimizer is inner
-    fit(model)
+    assert model.optimizer is None
+    fit(compiled(model))
     assert model.optimizer.pruning_step == STEPS
     assert [zeros(layer) for layer in model.layers] == [36, 18]
 
@@ -213,10 +214,18 @@ def test_a_model_is_not_pruned_twice():
         fit(model)
 
 
-def test_a_model_without_weights_to_prune_is_an_error():
-    model = prune_low_magnitude(keras.Sequential([keras.Input((8,)), layers.ReLU(name="only")]))
-    with pytest.raises(ValueError, match=r"weights to prune. Received: .*\['only'\]"):
-        fit(compiled(model), outputs=8)
+@pytest.mark.parametrize("with_input", [True, False])
+@pytest.mark.parametrize("marked", ["without weights", "frozen"])
+def test_a_model_trains_whose_marked_layers_have_nothing_to_prune(marked, with_input):
+    start = [keras.Input((8,))] if with_input else []
+    layer = layers.Flatten() if marked == "without weights" else dense(8, trainable=False)
+    model = keras.Sequential([*start, prune_low_magnitude(layer, schedule()), dense(4)])
+    compiled(model)
+    before = zeros(model.layers[1]) if with_input else 0
+    with pytest.warns(UserWarning, match="found nothing to prune|frozen"):
+        fit(model)
+    assert zeros(model.layers[1]) == before
+    assert len(strip_pruning(model).get_weights()) == (2 if marked == "without weights" else 4)
 
 
 @pytest.mark.parametrize(

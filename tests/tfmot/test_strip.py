@@ -7,6 +7,7 @@ import pytest
 from keras_sac.pruning import PruningOptimizer
 from keras_sac.tfmot.sparsity.keras import (
     ConstantSparsity,
+    PolynomialDecay,
     PruningPolicy,
     PruningSchedule,
     UpdatePruningStep,
@@ -58,10 +59,21 @@ def test_a_stripped_model_can_be_pruned_again():
     assert [zeros(layer) for layer in model.layers] == [24, 12]
 
 
-def test_marks_that_nothing_has_followed_are_an_error():
+def test_a_model_that_is_not_trained_comes_back():
+    model = sequential(6, 4)
+    before = model.get_weights()
+    assert strip_pruning(prune_low_magnitude(model, schedule())) is model
+    assert strip_pruning(compiled(prune_low_magnitude(model, schedule()))) is model
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    trained(model, callbacks=[])
+    assert [zeros(layer) for layer in model.layers] == [0, 0]
+
+
+def test_marks_that_nothing_has_followed_are_reported():
     model = keras.Sequential([keras.Input((8,)), prune_low_magnitude(dense(6)), dense(4)])
     fit(compiled(model), callbacks=[])
-    with pytest.raises(ValueError, match=r"none of their weights is zero.*UpdatePruningStep"):
+    with pytest.warns(UserWarning, match=r"No weight .* is zero .*UpdatePruningStep"):
         strip_pruning(model)
 
 
@@ -73,11 +85,16 @@ def test_marks_on_weights_that_were_loaded_sparse_are_none():
 
 
 def test_a_schedule_that_never_began_is_reported():
-    model = trained(prune_low_magnitude(sequential(6, 4), ConstantSparsity(0.5, 1000)))
-    with pytest.warns(
-        UserWarning,
-        match=rf"is zero after {STEPS} steps of training: the schedule asked for no mask",
-    ):
+    model = prune_low_magnitude(sequential(6, 4), ConstantSparsity(0.5, 1000))
+    with pytest.warns(UserWarning, match=rf"pruned nothing in {STEPS} updates"):
+        trained(model)
+    strip_pruning(model)
+    model = prune_low_magnitude(sequential(6, 4), ConstantSparsity(0.5, 1000))
+    callback = UpdatePruningStep()
+    callback.set_model(model)
+    callback.on_train_begin()
+    callback.on_train_batch_begin()
+    with pytest.warns(UserWarning, match="after 1 steps of training: the schedule asked for no"):
         strip_pruning(model)
 
 
@@ -173,6 +190,43 @@ def test_a_custom_schedule_is_saved(tmp_path):
     loaded = reloaded(model, tmp_path / "model.keras", custom_objects={"Late": Late})
     fit(loaded)
     assert [zeros(layer) for layer in loaded.layers] == [36, 18]
+
+
+def without_callback(model):
+    with pytest.warns(UserWarning, match="masks were not refreshed in this training"):
+        fit(model, callbacks=[])
+
+
+def test_a_training_without_the_callback_is_reported_where_a_refresh_was_due(tmp_path):
+    later = PolynomialDecay(0.25, 0.75, begin_step=1, end_step=40, frequency=8)
+    model = trained(prune_low_magnitude(sequential(6, 4), later))
+    sparse = [zeros(layer) for layer in model.layers]
+    loaded = reloaded(model, tmp_path / "model.keras")
+    without_callback(model)
+    without_callback(loaded)
+    assert [zeros(layer) for layer in loaded.layers] == sparse
+    fit(loaded, epochs=2)
+    assert [zeros(layer) for layer in loaded.layers] == [36, 18]
+    # After the end of the schedule nothing is missed.
+    fit(loaded, callbacks=[])
+    assert [zeros(layer) for layer in loaded.layers] == [36, 18]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_model_in_the_old_format_goes_on_pruning_at_the_same_step(optimizer, tmp_path):
+    model = prune_low_magnitude(
+        sequential(6, 4), PolynomialDecay(0.25, 0.75, begin_step=1, end_step=28, frequency=3)
+    )
+    model.compile(optimizer, keras.losses.MeanSquaredError())
+    fit(model)
+    with prune_scope():
+        loaded = reloaded(model, tmp_path / "model.h5")
+    for each in (model, loaded):
+        fit(each)
+    assert loaded.optimizer.pruning_step == 2 * STEPS
+    assert [zeros(layer) for layer in loaded.layers] == [36, 18]
+    for a, b in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_a_stripped_model_is_saved_in_the_old_format_too(tmp_path):

@@ -96,13 +96,25 @@ def test_layers_that_may_come_in_between(layer):
         layers.UpSampling2D(),
         layers.Activation("gelu"),
         layers.MaxPooling2D(),
-        keras.Sequential([layers.Conv2D(8, 1)], name="inner"),
     ],
     ids=lambda layer: layer.name,
 )
 def test_layers_that_may_not(layer):
     with pytest.raises(ValueError, match=rf"'{layer.name}' \({type(layer).__name__}\)"):
         prune_low_magnitude(network(layer), pruning_policy=PruneForLatencyOnXNNPack())
+
+
+def test_models_nested_in_between_are_checked_inside():
+    inner = [layers.Conv2D(8, 1), layers.ReLU(), keras.Sequential([layers.Conv2D(16, 1)])]
+    model = network(keras.Sequential(inner))
+    prune_low_magnitude(model, ConstantSparsity(0.5, 1), pruning_policy=PruneForLatencyOnXNNPack())
+    begun(compiled(model))
+    kernels = [v for v in model.trainable_variables if v.name == "kernel" and v.shape[0] == 1]
+    assert set(model.optimizer.masks) == {kernel.path for kernel in kernels}
+    assert len(kernels) == 3
+    inner = keras.Sequential([layers.Conv2D(8, 1), layers.Conv2D(8, 3, name="wide")])
+    with pytest.raises(ValueError, match=r"'wide' \(Conv2D\)"):
+        prune_low_magnitude(network(inner), pruning_policy=PruneForLatencyOnXNNPack())
 
 
 @pytest.mark.parametrize(
