@@ -34,7 +34,9 @@ def refresh(options: dict[str, Any]) -> list[float]:
     sparsity = ops.convert_to_tensor(options["sparsity"], "float32")
 
     def new_mask(weights: Any) -> Any:
-        return masks._refreshed(masks.kernels, [weights], sparsity)[0]
+        # Weights that are an argument: XLA could fold constants before the measurement.
+        with keras.StatelessScope([(layer.kernel, weights)]):
+            return masks._refreshed(masks.kernels, sparsity)[0]
 
     weights = ops.convert_to_tensor(kernel(options), "float32")
     return repeated(compiled(new_mask), weights, options["repeats"])
