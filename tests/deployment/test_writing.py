@@ -10,6 +10,7 @@ from keras import layers
 from keras_sac import export, prune_to_sparsity, to_sparse_runtime
 from keras_sac.deployment import Exported, ExportError, Format, _export, _write_format
 from keras_sac.deployment._formats import format_of, register_format, ways
+from tests.children import python
 from tests.deployment.own_layers import Doubled
 
 BACKEND = keras.backend.backend()
@@ -122,6 +123,47 @@ def test_beside_a_gpu_classes_of_a_script_are_written_here(tmp_path, monkeypatch
     record = export(made, tmp_path / path, verbose=0)
     assert record.backend == BACKEND
     assert record.largest_difference < 1e-5
+
+
+def test_an_error_names_the_open_axis(tmp_path, monkeypatch):
+    from keras_sac._run import ChildError
+    from keras_sac.deployment import _verification
+
+    def failing(*rest):
+        raise ChildError("Fail", "The input tensor cannot be reshaped to the requested shape")
+
+    monkeypatch.setattr(_verification, "outputs_of_file", failing)
+    monkeypatch.setattr(_export, "write_on", lambda *rest: None)
+    inputs = keras.Input((None, 3), name="steps")
+    with pytest.raises(ExportError, match=r"(?s)cannot be resh.*axis 1 of the input 'steps'"):
+        export(keras.Model(inputs, layers.Dense(2)(inputs)), tmp_path / "m.onnx", verbose=0)
+    with pytest.raises(ExportError) as caught:
+        export(model(), tmp_path / "m.onnx", verbose=0)
+    assert "axis" not in str(caught.value)
+
+
+MIRRORED = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras, numpy as np
+from keras_sac import export
+copy = tf.distribute.ReductionToOneDevice()
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=copy)
+with strategy.scope():
+    model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(4)])
+    model.compile("adam", "mse")
+x = np.random.default_rng(0).normal(size=(64, 16)).astype("float32")
+model.fit(x, x[:, :4], verbose=0)
+print(export(model, sys.argv[1], verbose=0).largest_difference < 1e-5)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="replicas of TensorFlow")
+def test_a_model_of_two_replicas(tmp_path):
+    assert python("-c", MIRRORED, tmp_path / "m").splitlines()[-1] == "True"
 
 
 def test_a_process_sees_no_gpu(tmp_path, monkeypatch):
