@@ -4,13 +4,15 @@
 
 Each backend, and tfmot on tf_keras, is measured in its own process, in alternating rounds, so that
 a slow moment of the machine affects all of them. Within a process, epochs with and without pruning
-alternate; the second epoch of each `fit` is measured. `--backends` selects backends.
+alternate; the second epoch of each `fit` is measured. `--backends` selects backends. Without tfmot
+there is nothing to compare the refreshes of TensorFlow with, and no TensorFlow is needed.
 
 The overhead of pruning compares the fastest epochs, because other work on the machine only adds to
 a time, and often more than pruning does. The table also has the median over the turns.
 """
 
 import dataclasses
+import importlib.util
 import pathlib
 from typing import Any
 
@@ -74,13 +76,23 @@ def child(engine: str, what: str, options: Options) -> dict[str, Any]:
     return run_child(HERE / "pruning_ours.py", arguments, KERAS_BACKEND=engine)
 
 
+def engines(options: Options) -> tuple[str, ...]:
+    """Return what is measured: tfmot where it is installed, and the backends."""
+    needed = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        print(f"tfmot is not measured; not installed: {', '.join(missing)}", flush=True)
+    return (*(() if missing else ("tfmot",)), *options.backends)
+
+
 def measure(options: Options) -> dict[str, Any]:
     """Return all measured times by engine and part."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     environments = {}
+    measured = engines(options)
     for turn in range(options.rounds):
         for what in ("refresh", "mlp", "cnn"):
-            for engine in ("tfmot", *options.backends):
+            for engine in measured:
                 result = child(engine, what, options)
                 environments[engine] = result.pop("environment", None)
                 kept = found.setdefault(engine, {}).setdefault(what, {})
@@ -94,11 +106,12 @@ def tables(measured: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the table of refreshes and the table of epochs."""
     refresh, epochs = [], []
     seconds = {engine: np.median(m["refresh"]["seconds"]) for engine, m in measured.items()}
+    tfmot = seconds.get("tfmot", np.nan)
     for engine, parts in measured.items():
         if engine == "tfmot":
             ratio, target = 1.0, None
         elif engine == "tensorflow":
-            ratio, target = seconds[engine] / seconds["tfmot"], REFRESH_OF_TFMOT
+            ratio, target = seconds[engine] / tfmot, REFRESH_OF_TFMOT
         else:
             ratio = seconds[engine] / seconds.get("tensorflow", np.nan)
             target = REFRESH_OF_TENSORFLOW
@@ -106,10 +119,10 @@ def tables(measured: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
             {
                 "engine": engine,
                 "refresh ms": 1e3 * seconds[engine],
-                "of tfmot": seconds[engine] / seconds["tfmot"],
+                "of tfmot": seconds[engine] / tfmot,
                 "of its target's peer": ratio,
                 "target": target,
-                "met": None if target is None else bool(ratio <= target),
+                "met": None if target is None or np.isnan(ratio) else bool(ratio <= target),
             }
         )
         for what, limit in OVERHEAD.items():

@@ -1,9 +1,9 @@
 """Child process of `bench_pruning.py`: measure keras_sac on one backend."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
+from compiled import compiled
 from keras import ops
 from pruning_problem import data, kernel, network, repeated
 from second_epoch import second_epoch
@@ -34,26 +34,12 @@ def refresh(options: dict[str, Any]) -> list[float]:
     sparsity = ops.convert_to_tensor(options["sparsity"], "float32")
 
     def new_mask(weights: Any) -> Any:
-        return masks._refreshed(masks.kernels, [weights], sparsity)[0]
+        # Weights that are an argument: XLA could fold constants before the measurement.
+        with keras.StatelessScope([(layer.kernel, weights)]):
+            return masks._refreshed(masks.kernels, sparsity)[0]
 
     weights = ops.convert_to_tensor(kernel(options), "float32")
     return repeated(compiled(new_mask), weights, options["repeats"])
-
-
-def compiled(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Compile as `fit` does on this backend, and wait for the result."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        graph = tf.function(function)
-        return lambda x: graph(x).numpy()
-    if backend == "jax":
-        import jax
-
-        jitted = jax.jit(function)
-        return lambda x: jax.block_until_ready(jitted(x))
-    return function
 
 
 def training(options: dict[str, Any]) -> tuple[list[float], list[float], dict[str, int]]:

@@ -5,8 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from compiled import compiled
 from keras import ops
 
+from keras_sac._backend import without_gradients
 from keras_sac._run import times_in_turns
 from keras_sac.analysis import environment
 from keras_sac.heads import entmax15, sparsemax
@@ -51,48 +53,42 @@ def runs(
     backend: str, function: Callable[[Any], Any], x: Any, g: Any
 ) -> dict[str, Callable[[], Any]]:
     """Return functions for the forward pass and for both passes, compiled as in `fit`."""
-    make = {"torch": _in_torch, "jax": _in_jax, "tensorflow": _in_tensorflow}[backend]
-    forward, both = make(function, x, g)
-    return {"forward": forward, "both": both}
+    forward = compiled(_without_gradients(function))
+    both = compiled(_gradient_of(backend, function))
+    return {"forward": lambda: forward(x), "both": lambda: both(x, g)}
 
 
-def _in_torch(function: Callable[[Any], Any], x: Any, g: Any) -> tuple[Any, Any]:
-    import torch
+def _gradient_of(backend: str, function: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return a function of `x` and `g` that returns `g^T df/dx`."""
+    match backend:
+        case "torch":
 
-    leaf = x.clone().requires_grad_()
+            def gradient(x: Any, g: Any) -> Any:
+                leaf = x.detach().requires_grad_()
+                function(leaf).backward(g)
+                return leaf.grad
 
-    def forward() -> Any:
-        with torch.no_grad():
+        case "jax":
+            import jax
+
+            def gradient(x: Any, g: Any) -> Any:
+                return jax.vjp(function, x)[1](g)[0]
+
+        case _:
+            import tensorflow as tf
+
+            def gradient(x: Any, g: Any) -> Any:
+                with tf.GradientTape() as tape:
+                    tape.watch(x)
+                    y = function(x)
+                return tape.gradient(y, x, output_gradients=g)
+
+    return gradient
+
+
+def _without_gradients(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def forward(x: Any) -> Any:
+        with without_gradients():
             return function(x)
 
-    def both() -> Any:
-        leaf.grad = None
-        function(leaf).backward(g)
-        return leaf.grad
-
-    return forward, both
-
-
-def _in_jax(function: Callable[[Any], Any], x: Any, g: Any) -> tuple[Any, Any]:
-    import jax
-
-    fast = jax.jit(function)
-    gradient = jax.jit(lambda x, g: jax.vjp(function, x)[1](g))
-    return (
-        lambda: jax.block_until_ready(fast(x)),
-        lambda: jax.block_until_ready(gradient(x, g)),
-    )
-
-
-def _in_tensorflow(function: Callable[[Any], Any], x: Any, g: Any) -> tuple[Any, Any]:
-    import tensorflow as tf
-
-    @tf.function
-    def gradient(x: Any, g: Any) -> Any:
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = function(x)
-        return tape.gradient(y, x, output_gradients=g)
-
-    fast = tf.function(function)
-    return lambda: fast(x).numpy(), lambda: gradient(x, g).numpy()
+    return forward

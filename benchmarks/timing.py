@@ -1,9 +1,16 @@
 """Start the child processes of benchmarks, and write their results."""
 
+import importlib.util
 import json
+import os
 import pathlib
 import re
 from typing import Any
+
+# Before Keras is imported, whose default is TensorFlow. A parent process only needs any backend.
+if importlib.util.find_spec("tensorflow") is None:
+    installed = [name for name in ("torch", "jax") if importlib.util.find_spec(name)]
+    os.environ.setdefault("KERAS_BACKEND", (installed or ["tensorflow"])[0])
 
 from keras_sac._io import written
 from keras_sac._run import run

@@ -94,7 +94,8 @@ def _load(path: Path | None, origin: str) -> tuple[list[np.ndarray] | None, str]
     if path is None or not path.exists():
         return None, "not stored"
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        # Given a path, NumPy leaves a file open that it cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             if str(kept["origin"]) != origin:
                 return None, "those of another training"
             return [kept[f"weight_{i}"] for i in range(len(kept.files) - 1)], ""

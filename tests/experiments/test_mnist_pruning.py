@@ -1,6 +1,7 @@
 """The pruning comparison on digits, from its command line to its table."""
 
 import json
+import shutil
 
 import keras
 import mnist_pruning
@@ -8,7 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import pruning_methods, pruning_network, rows, splits, tfmot_row, training
+from harness import (
+    ExperimentError,
+    experiment,
+    pruning_methods,
+    pruning_network,
+    rows,
+    splits,
+    tfmot_row,
+    training,
+)
 from harness.command_line import main
 from harness.datasets import load
 from harness.options import Options
@@ -109,6 +119,18 @@ def test_skipped_rows_are_reported_with_their_reason(folder, capsys, monkeypatch
             "--finetune-learning-rate must be a positive number. Received: 0",
         ),
         (["--frequency", "0"], "--frequency must be at least 1. Received: 0"),
+        (
+            ["--frequency", "1000"],
+            "pruning would end at step 1000 of a training of 240 steps. Received: --frequency 1000",
+        ),
+        (
+            ["--frequency", "60", "--runs", "polynomial-80", "obd-90"],
+            "pruning would end at step 120 of a training of 80 steps",
+        ),
+        (
+            ["--epochs", "1", "--runs", "dense", "polynomial-95-delayed"],
+            "pruning would end at step 25 of a training of 20 steps",
+        ),
         (["--momentum", "0.9"], "the optimizer is adam"),
     ],
 )
@@ -119,6 +141,86 @@ def test_errors_are_one_line_and_code_2(tmp_path, capsys, arguments, message):
     assert message in error
     assert error.count("\n") == 1
     assert not output.exists()
+
+
+def test_what_does_not_fit_is_found_before_any_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(experiment, "train_row", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(tfmot_row, "skip_reason", lambda: None)
+    arguments = ["--dataset", "digits", "--runs", "dense", "tfmot-80", "--optimizer", "sgd"]
+    assert start([*arguments, "--output-dir", str(tmp_path / "out")]) == 2
+    assert "tfmot rows need --optimizer adam. Received: sgd" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert start([*FAST, "--runs", "dense", "--output-dir", str(tmp_path / "file" / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "Check the folder, or pass another --output-dir." in error
+    assert error.count("\n") == 1
+
+
+def test_rows_that_fit_do_not_depend_on_others(tmp_path, monkeypatch):
+    """A row that is not selected, or finished, is not checked."""
+    trained = []
+
+    def train(row, *_, **__):
+        trained.append(row.name)
+        raise ExperimentError("far enough")
+
+    monkeypatch.setattr(experiment, "train_row", train)
+    arguments = ["--dataset", "digits", "--frequency", "60", "--output-dir", str(tmp_path)]
+    assert start([*arguments, "--runs", "polynomial-80"]) == 2
+    assert trained == ["polynomial-80"]
+
+
+def test_damaged_weights_are_trained_again(folder, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    weights = copy / "weights" / "dense-seed3.npz"
+    whole = weights.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 255
+    arguments = [*FAST, "--output-dir", str(copy), "--runs"]
+    for content, row in ((whole[: len(whole) // 2], "dense-tuned"), (bytes(damaged), "random-90")):
+        weights.write_bytes(content)
+        assert start([*arguments, row]) == 0
+        assert "the dense weights of this seed are damaged in" in capsys.readouterr().out
+        # They are stored again, and equal.
+        with np.load(weights) as new, np.load(folder / "weights" / "dense-seed3.npz") as old:
+            assert set(new.files) == set(old.files)
+            np.testing.assert_allclose(new["weight_0"], old["weight_0"], atol=1e-6)
+    before, after = (
+        json.loads((copy / "runs" / f"{row}-seed3.json").read_text())["facts"]
+        for row in ("threshold-0.05", "dense-tuned")
+    )
+    assert after["test_accuracy_before"] == before["test_accuracy_before"]
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "other"),
+    [("floatx", "float32", "bfloat16"), ("epsilon", 1e-7, 1e-5), ("max_epochs", None, 7)],
+)
+def test_runs_of_another_configuration_of_keras_are_not_mixed(
+    folder, capsys, monkeypatch, name, default, other
+):
+    monkeypatch.setattr(experiment, "train_row", lambda *_, **__: pytest.fail("trained"))
+    change = getattr(keras.config, f"set_{name}")
+    change(other)
+    try:
+        settings = experiment.keras_settings()
+        result = start([*FAST, "--output-dir", str(folder), "--runs", "dense", "dense-tuned"])
+    finally:
+        change(default)
+    assert settings[name] == other
+    assert experiment.keras_settings() == {}
+    assert result == 2
+    assert f"{name} is None in the file and {other!r} now" in capsys.readouterr().err
+
+
+def test_images_with_their_channels_first_are_refused(tmp_path, capsys):
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert start([*FAST, "--output-dir", str(tmp_path / "out")]) == 2
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert "Received: image_data_format=channels_first" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -183,7 +183,9 @@ def test_the_basis_is_that_of_the_features_of_the_untrained_convolution():
             ["--limit", "150", "--ranks", "200"],
             "A basis of rank 200 needs more than 200 training samples",
         ),
+        (["--ranks", "600", "16"], "--ranks must be at most 512, the inputs of the hidden layer."),
         (["--frequency", "0"], "--frequency must be at least 1. Received: 0"),
+        (["--frequency", "400"], "pruning would end at step 400 of a training of 240 steps"),
         (["--momentum", "0.9"], "the optimizer is adam"),
     ],
 )

@@ -87,6 +87,16 @@ def test_a_file_in_place_of_the_folder(tmp_path):
         RunFiles(tmp_path / "out", SETTINGS)
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_the_first_run(tmp_path):
+    files = RunFiles(tmp_path / "new", SETTINGS)
+    files.prepare()
+    assert list((tmp_path / "new" / "runs").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    files = RunFiles(tmp_path / "file" / "out", SETTINGS)
+    with pytest.raises(OSError, match="file"):
+        files.prepare()
+
+
 def test_a_row_name_that_would_leave_the_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match="must consist of lower-case letters"):
         RunFiles(tmp_path, SETTINGS).save("../x", 1, {}, {})

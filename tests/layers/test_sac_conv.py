@@ -127,3 +127,16 @@ def test_dct_filters_are_made_for_the_patch():
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("rank", [3, 17])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_no_rows(rng, padding, rank):
+    """As `Conv2D`; rank 17 multiplies with the merged kernel."""
+    x = rng.normal(size=(8, 6, 6, 2)).astype("float32")
+    layer = SACConv2D(4, 3, "pca", rank=rank, padding=padding, center=True)
+    layer.adapt(x, verbose=0)
+    model = keras.Sequential([keras.Input((6, 6, 2)), layer])
+    stock = keras.layers.Conv2D(4, 3, padding=padding)
+    expected = tuple(stock(x[:0]).shape)
+    assert tuple(layer(x[:0]).shape) == model.predict_on_batch(x[:0]).shape == expected

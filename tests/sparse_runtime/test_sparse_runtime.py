@@ -7,6 +7,9 @@ from keras import layers
 
 from keras_sac import to_sparse_runtime
 from keras_sac._model import all_layers
+from keras_sac._run import largest_difference
+from keras_sac.sparse_runtime import _sparse_runtime
+from tests.cuda_tensors import CudaTensor
 from tests.sparse_runtime.runtimes import check_same_outputs, mlp, nested, outputs_of, pruned, row
 
 
@@ -61,6 +64,54 @@ def test_layers_with_other_inputs_are_only_reported(rng, clock):
     kinds = report.set_index("layer")["runs_as"].to_dict()
     assert kinds.pop("last") == report.attrs["total"]["runs_as"] == "csr"
     assert kinds == dict.fromkeys(("tokens", "heads", "both"), "dense")
+
+
+def precision():
+    """The setting that decides how exact float32 products are on a GPU."""
+    match keras.backend.backend():
+        case "torch":
+            import torch
+
+            return torch.backends.cuda.matmul.fp32_precision
+        case "jax":
+            import jax
+
+            return jax.config.jax_default_matmul_precision
+        case _:
+            import tensorflow as tf
+
+            return tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+def test_outputs_are_compared_in_full_precision_and_timed_as_they_run(rng, clock, monkeypatch):
+    times = clock(2.0)
+    compared, timed, before = [], [], precision()
+
+    def compare(found, expected):
+        compared.append(precision())
+        return largest_difference(found, expected)
+
+    def measure(calls, **kwargs):
+        timed.append(precision())
+        return times(calls, **kwargs)
+
+    monkeypatch.setattr(_sparse_runtime, "largest_difference", compare)
+    monkeypatch.setattr(_sparse_runtime, "median_milliseconds", measure)
+    to_sparse_runtime(mlp(rng), rng.normal(size=(4, 20)).astype("float32"), batch_sizes=[2, 4])
+    exact = {"torch": "ieee", "jax": "highest", "tensorflow": False}[keras.backend.backend()]
+    assert compared == [exact, exact]
+    assert exact != before
+    # Two layers and the whole model, at two batch sizes.
+    assert timed == [before] * 6
+    assert precision() == before
+
+
+def test_a_sample_on_a_gpu(rng, clock):
+    clock(2.0)
+    model, x = mlp(rng), rng.normal(size=(4, 20)).astype("float32")
+    runtime, report = to_sparse_runtime(model, CudaTensor(x))
+    assert report.attrs["total"]["runs_as"] == "csr"
+    check_same_outputs(runtime, model, x)
 
 
 def test_a_model_in_training_is_not_disturbed(rng, clock):
