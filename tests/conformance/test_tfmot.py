@@ -12,6 +12,9 @@ from keras_sac import pruning
 from tests.conformance.cases import BATCH_SIZE, CASES
 from tests.conformance.rule import emulate
 
+# The first `fit` is of one step, before most schedules begin.
+pytestmark = pytest.mark.filterwarnings("ignore:The `PruningOptimizer` pruned nothing")
+
 
 def make(case, arrays):
     model = keras.Sequential([keras.Input(case.input_shape)])
