@@ -81,8 +81,13 @@ bench: $(VENV)/.installed-all
 	$(BIN)/python benchmarks/bench_deploy.py
 	KERAS_BACKEND=torch $(BIN)/python benchmarks/bench_size.py
 	KERAS_BACKEND=torch $(BIN)/python benchmarks/bench_formats.py
+	KERAS_BACKEND=torch $(BIN)/python benchmarks/bench_damaged_files.py
 	@set -e; for backend in $(BACKENDS); do \
 	    KERAS_BACKEND=$$backend $(BIN)/python benchmarks/bench_sac_dense.py; \
+	done
+	$(PIP) -e '.[zoo]'
+	@set -e; for backend in torch tensorflow; do \
+	    KERAS_BACKEND=$$backend $(BIN)/python benchmarks/bench_zoo.py; \
 	done
 
 $(VENV)/bin/python:

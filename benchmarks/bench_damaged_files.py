@@ -2,8 +2,8 @@
 
 A file is damaged by flipped bits, cuts, exchanged pieces, edits of its JSON, and claims of huge
 arrays. Forged files end with a new digest, so that their content is read. Some of them say
-something else in a valid way, such as two weights of one shape under each other's names; they load so. Each
-child process loads 500 files.
+something else in a valid way, such as two weights of one shape under each other's names; they load
+so. Each child process loads 500 files.
 """
 
 import dataclasses

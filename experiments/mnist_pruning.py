@@ -99,6 +99,7 @@ def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
         return row(
             f"polynomial-{100 * sparsity:.0f}{variant}",
             pruning_methods.build_gradual,
+            check=pruning_methods.check_gradual,
             method=f"polynomial{variant}",
             sparsity=sparsity,
             **masks,
@@ -111,6 +112,7 @@ def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
         return row(
             f"{name}-{100 * sparsity:.0f}",
             pruning_methods.build_criterion,
+            check=pruning_methods.check_criterion,
             method=name,
             criterion=name,
             block_size=pruning_methods.OBS_BLOCK if name == "obs" else None,
@@ -124,6 +126,7 @@ def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
         return row(
             f"tfmot-{100 * sparsity:.0f}",
             tfmot_row.build_tfmot,
+            check=tfmot_row.check_tfmot,
             method="tfmot",
             sparsity=sparsity,
             **masks,

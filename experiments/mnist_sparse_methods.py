@@ -113,6 +113,7 @@ def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
         return row(
             f"sac-{basis}-{rank}",
             sparse_methods.build,
+            check=sparse_methods.check,
             method=f"sac-{basis}",
             basis=basis,
             rank=rank,
@@ -128,6 +129,7 @@ def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
         row(
             f"polynomial-{100 * SPARSITY:.0f}",
             sparse_methods.build,
+            check=sparse_methods.check,
             method="polynomial",
             **schedule,
         ),
@@ -141,6 +143,7 @@ def make_rows(settings: SimpleNamespace) -> list[rows.Row]:
         row(
             "combined",
             partial(sparse_methods.build, head="sparsemax"),
+            check=sparse_methods.check,
             basis="pca",
             rank=last,
             **schedule,

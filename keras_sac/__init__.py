@@ -1,5 +1,21 @@
 """Small networks for Keras 3: subspace layers, pruning, sparse heads and L1."""
 
+import importlib.util as _util
+import os as _os
+
+try:
+    import keras as _keras  # noqa: F401
+except ImportError as _error:
+    # Keras' own error names only the backend that it looked for.
+    _found = [each for each in ("tensorflow", "torch", "jax") if _util.find_spec(each)]
+    raise ImportError(
+        f"Keras could not be imported ({_error}). It needs one of the backends tensorflow, torch "
+        "and jax, and uses the one that the environment variable KERAS_BACKEND names (default: "
+        f"tensorflow). Received: KERAS_BACKEND={_os.environ.get('KERAS_BACKEND')}. Installed here: "
+        f"{', '.join(_found) or 'none'}. Set KERAS_BACKEND to an installed one, or install one, "
+        "such as `pip install keras-sac[torch]`."
+    ) from _error
+
 from keras_sac import (
     analysis,
     bases,

@@ -33,6 +33,11 @@ def _is_symbolic(tensor: Any) -> bool:
     return False
 
 
+def reading_waits(tensor: Any) -> bool:
+    """Return whether eager torch would wait for an accelerator to read `tensor`."""
+    return keras.backend.backend() == "torch" and tensor.device.type != "cpu"
+
+
 def value_is_nan(variable: keras.Variable) -> bool | None:
     """Return whether the first entry of `variable` is NaN; `None` if no value can be read.
 
@@ -81,12 +86,10 @@ class StepCount:
     @property
     def on_host(self) -> int | None:
         """The count; `None` in a compiled step, in a stateless scope, or on another backend."""
-        tensor = getattr(self._variable, "_value", None)
-        if (
-            keras.backend.backend() != "torch"
-            or keras.ops.convert_to_tensor(self._variable) is not tensor
-            or _is_symbolic(tensor)
-        ):
+        tensor: Any = getattr(self._variable, "_value", None)
+        if keras.backend.backend() != "torch" or _is_symbolic(tensor):
+            return None
+        if keras.ops.convert_to_tensor(self._variable) is not tensor:
             return None
         # Each assignment raises the version of the memory.
         if self._seen != (id(tensor), tensor._version):
@@ -126,15 +129,18 @@ def is_readable(variable: keras.Variable) -> bool:
     return value is not None and getattr(value, "is_fully_addressable", True)
 
 
-def dense(gradient: Any) -> Any:
-    """Return a gradient as a tensor; TensorFlow has that of an embedding as `IndexedSlices`."""
+def dense(gradient: Any, rows: int) -> Any:
+    """Return a gradient as a tensor; TensorFlow has that of an embedding as `IndexedSlices`.
+
+    Args:
+        gradient: gradient of a variable.
+        rows: extent of the first axis of the variable.
+    """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         if isinstance(gradient, tf.IndexedSlices):
-            return tf.math.unsorted_segment_sum(
-                gradient.values, gradient.indices, gradient.dense_shape[0]
-            )
+            return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, rows)
     return gradient
 
 

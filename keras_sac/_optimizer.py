@@ -237,9 +237,9 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
             weights: an array for each of `variables`.
         """
         values = [np.asarray(weight) for weight in weights]
-        if self.built:
+        if self.built and values:
             self._assigned(values)
-        else:
+        elif values:  # Else the file has no state of an optimizer.
             self._loaded = Opaque(values)
 
     def _assigned(self, values: list[np.ndarray]) -> bool:

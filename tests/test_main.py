@@ -1,7 +1,9 @@
 """The command line."""
 
 import inspect
+import io
 import os
+import zipfile
 
 import keras
 import numpy as np
@@ -69,6 +71,62 @@ def test_classes_of_ones_own(tmp_path, monkeypatch, capsys):
     options = ["--custom-objects-module", "my_layers"]
     assert main(["inspect", "model.keras", *options]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split()[0] == "total"
+
+
+def test_classes_of_ones_own_without_their_module(tmp_path, capsys):
+    layer = type("Halved", (keras.layers.Layer,), {"__module__": "some_module"})
+    layer.call = lambda self, inputs: inputs / 2
+    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2), layer()])
+    made.save(tmp_path / "model.keras")
+    assert main(["inspect", str(tmp_path / "model.keras")]) == 1
+    text = capsys.readouterr().err
+    assert "Halved" in text
+    assert "--custom-objects-module" in text
+    assert len(text.strip().splitlines()) == 1
+
+
+def damaged(name, content):
+    """A `.keras` file's bytes, with one kind of damage."""
+    if name == "cut":
+        return content[: len(content) // 2]
+    if name == "flipped":
+        return content[:200] + bytes([content[200] ^ 255]) + content[201:]
+    if name == "empty":
+        return b""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(made, "w") as new:
+        for member in old.namelist():
+            if name == "no configuration" and member == "config.json":
+                continue
+            data = old.read(member)
+            if name == "a list" and member == "config.json":
+                data = b"[]"
+            if name == "short weights" and member.endswith(".h5"):
+                data = data[:100]
+            new.writestr(member, data)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name", ["cut", "flipped", "empty", "no configuration", "a list", "short weights"]
+)
+def test_a_damaged_file_is_one_line(name, model, tmp_path, capsys):
+    model.save(tmp_path / "model.keras")
+    content = (tmp_path / "model.keras").read_bytes()
+    (tmp_path / "model.keras").write_bytes(damaged(name, content))
+    assert main(["inspect", str(tmp_path / "model.keras")]) == 1
+    text = capsys.readouterr().err
+    assert "model.keras' cannot be read as a model. It may be damaged" in text
+    assert len(text.strip().splitlines()) == 1
+
+
+@slow_on_jax
+def test_the_ending_of_the_path_is_the_format(model, tmp_path, capsys):
+    model.save(tmp_path / "model.keras")
+    target = tmp_path / "model.onnx"
+    assert main(["export", str(tmp_path / "model.keras"), str(target), "--no-verify"]) == 0
+    assert "onnx written on" in capsys.readouterr().out
+    assert target.is_file()
 
 
 @pytest.mark.filterwarnings("ignore:The operations of .* are not known")

@@ -17,6 +17,15 @@ from harness.run_files import RunFiles
 from harness.training import train_row
 from keras_sac.analysis import environment
 
+# What Keras can be configured to by `keras.json` and the environment, and is by default.
+_KERAS_DEFAULTS: dict[str, Any] = {
+    "floatx": "float32",
+    "dtype_policy": "float32",
+    "epsilon": 1e-7,
+    "max_epochs": None,
+    "max_steps_per_epoch": None,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -73,6 +82,12 @@ class Session:
         dataset = datasets.load(options.dataset, options.data_dir)
         self.dataset = dataset.limited(options.limit)
         self._check_ranks()
+        data_format = keras.config.image_data_format()
+        if data_format != "channels_last" and not experiment.flat:
+            raise ExperimentError(
+                "Keras must be configured to images with their channels last. Received: "
+                f"image_data_format={data_format}. Change it in keras.json."
+            )
 
     def _check_ranks(self) -> None:
         samples = len(self.dataset.x_train) * (1 - self.options.validation_fraction)
@@ -109,6 +124,7 @@ class Session:
                 "backend": described["backend"],
                 "device": described["device"],
                 **self.settings.recipe.settings(),
+                **keras_settings(),
             },
         )
         if self.options.output_dir is None:
@@ -126,6 +142,16 @@ class Session:
             f"{self.dataset.label}, {keras.config.backend()}",
             functools.cache(lambda: self.trial(self.options.seeds[0])),
         )
+
+
+def keras_settings() -> dict[str, Any]:
+    """Return what Keras is configured to, where that is not its default.
+
+    Without the defaults, so that older result files keep their fingerprints.
+    """
+    configured = {name: getattr(keras.config, name)() for name in _KERAS_DEFAULTS}
+    configured["dtype_policy"] = configured["dtype_policy"].name
+    return {name: each for name, each in configured.items() if each != _KERAS_DEFAULTS[name]}
 
 
 def select_rows(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
@@ -154,6 +180,10 @@ def run_missing(session: Session, files: RunFiles) -> int:
 
     Returns:
         The number of new runs.
+
+    Raises:
+        ExperimentError: a row cannot be trained with its settings. Nothing has been trained then.
+        OSError: the folder cannot be written. Nothing has been trained then.
     """
     pairs = [(seed, row) for seed in session.options.seeds for row in session.selected]
     # All files are read before the first training, so that a mismatch of settings shows first.
@@ -164,6 +194,13 @@ def run_missing(session: Session, files: RunFiles) -> int:
     }
     # Only the data of the current seed are kept.
     trial_of = functools.lru_cache(maxsize=1)(lambda seed: session.trial(seed, files.folder))
+    missing = [
+        (seed, row) for seed, row in pairs if not row.skip_reason and (seed, row.name) not in done
+    ]
+    for row in dict.fromkeys(row for _, row in missing):
+        row.check(trial_of(missing[0][0]))
+    if missing:
+        files.prepare()
     trained = 0
     for number, (seed, row) in enumerate(pairs, start=1):
         line = f"[{number}/{len(pairs)}] {row.name}, seed {seed}"

@@ -8,7 +8,12 @@ import numpy as np
 
 from harness.pruning_network import network, trained_network
 from harness.rows import Plan, Recipe, Trial
-from harness.sparse_training import pruning_plan, shuffled_plan, sparsity_facts
+from harness.sparse_training import (
+    polynomial_schedule,
+    pruning_plan,
+    shuffled_plan,
+    sparsity_facts,
+)
 from harness.training import EpochEvaluation
 from keras_sac import pruning
 
@@ -24,6 +29,14 @@ def build_gradual(trial: Trial, padding: str, *, begin_epoch: int = 0, **options
     """
     begin = begin_epoch * trial.recipe.steps(trial.split)
     return pruning_plan(trial, network(trial, padding), begin=begin, **options)
+
+
+def check_gradual(
+    trial: Trial, padding: str, *, begin_epoch: int = 0, scope: str = "uniform", **schedule: Any
+) -> None:
+    """Raise an `ExperimentError` if `build_gradual` would not end within the training."""
+    steps = trial.recipe.steps(trial.split)
+    polynomial_schedule(trial.recipe.epochs * steps, begin=begin_epoch * steps, **schedule)
 
 
 def build_criterion(
@@ -47,6 +60,21 @@ def build_criterion(
     schedule |= {"frequency": frequency, "begin": frequency}
     rule = rules.get(criterion, criterion)
     return pruning_plan(trial, model, criterion=rule, recipe=tuning, **schedule)
+
+
+def check_criterion(
+    trial: Trial,
+    padding: str,
+    *,
+    criterion: str,
+    block_size: int | None,
+    frequency: int,
+    tuning: Recipe,
+    **schedule: Any,
+) -> None:
+    """Raise an `ExperimentError` if `build_criterion` would not end within the fine-tuning."""
+    steps = tuning.epochs * tuning.steps(trial.split)
+    polynomial_schedule(steps, frequency=frequency, begin=frequency, **schedule)
 
 
 def build_one_shot(

@@ -1,6 +1,8 @@
 """The convolutional network of the pruning comparison, and its trained dense weights."""
 
 import json
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +67,10 @@ def dense_weights(trial: Trial, padding: str) -> list[np.ndarray]:
 
     def find() -> list[np.ndarray]:
         path = _weights_path(trial)
-        if path is not None and path.exists():
-            with np.load(path, allow_pickle=False) as kept:
-                if str(kept["origin"]) == _origin(trial, padding):
-                    return [kept[f"weight_{i}"] for i in range(len(kept.files) - 1)]
-        print("    the dense weights of this seed are not stored: training them", flush=True)
+        kept, reason = _load(path, _origin(trial, padding))
+        if kept is not None:
+            return kept
+        print(f"    the dense weights of this seed are {reason}: training them", flush=True)
         inner = Trial(trial.seed, trial.split, trial.recipe, trial.folder)
         train_row(Row("dense", build_dense, padding=padding), inner, verbose=0)
         return inner.shared("dense weights", list)
@@ -86,6 +87,19 @@ def _origin(trial: Trial, padding: str) -> str:
     """Describe the training, so that weights of another one are not used."""
     samples = [len(trial.split.x_train), *trial.split.image_shape]
     return json.dumps([keras.config.backend(), trial.recipe.settings(), padding, samples])
+
+
+def _load(path: Path | None, origin: str) -> tuple[list[np.ndarray] | None, str]:
+    """Return stored weights, or why there are none."""
+    if path is None or not path.exists():
+        return None, "not stored"
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            if str(kept["origin"]) != origin:
+                return None, "those of another training"
+            return [kept[f"weight_{i}"] for i in range(len(kept.files) - 1)], ""
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        return None, f"damaged in {path} ({error})"
 
 
 def _save(path: Path, weights: list[np.ndarray], origin: str) -> None:

@@ -128,6 +128,8 @@ class Row:
             Defaults to the name.
         note: printed below the table.
         skip_reason: why the row cannot be run here, or None.
+        check: called as `check(trial, **arguments)` before anything is trained; raises an
+            `ExperimentError` if the row cannot be trained with these arguments.
         arguments: JSON values or recipes, passed to `build` and recorded in the result files. There
             must be more training samples than a `rank`.
 
@@ -144,10 +146,12 @@ class Row:
         method: str | None = None,
         note: str = "",
         skip_reason: str | None = None,
+        check: Callable[..., object] | None = None,
         **arguments: Any,
     ):
         self.name, self.method, self.note = name, method or name, note
-        self.skip_reason, self.arguments, self._build = skip_reason, arguments, build
+        self.skip_reason, self.arguments = skip_reason, arguments
+        self._build, self._check = build, check
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -157,6 +161,11 @@ class Row:
             for name, value in self.arguments.items()
         }
         return {"method": self.method, **plain}
+
+    def check(self, trial: Trial) -> None:
+        """Raise an `ExperimentError` if the row cannot be trained."""
+        if self._check is not None:
+            self._check(trial, **self.arguments)
 
     def plan(self, trial: Trial) -> Plan:
         """Build the model of this row for one seed."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,17 @@ class RunFiles:
                 "another --output-dir."
             )
         self.load_all()
+
+    def prepare(self) -> None:
+        """Make the folder, and write and remove a file in it.
+
+        Raises:
+            OSError: the folder cannot be made or written.
+        """
+        runs = self.folder / "runs"
+        runs.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=runs) as file:
+            file.write(b"a run")
 
     def load_all(self) -> list[dict[str, Any]]:
         """Read and check all runs of the folder."""

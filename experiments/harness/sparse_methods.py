@@ -6,10 +6,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from harness import ExperimentError
 from harness.model_costs import costs, near_zero
 from harness.rows import Plan, Trial, cross_entropy
 from harness.sac_methods import make_basis
-from harness.sparse_training import pruning_plan, shuffled_plan, sparsity_facts
+from harness.sparse_training import (
+    polynomial_schedule,
+    pruning_plan,
+    shuffled_plan,
+    sparsity_facts,
+)
 from keras_sac import ProximalL1, SACDense, SparsemaxLoss, add_kernel_l1, bases, swap_head
 
 HIDDEN_UNITS = 64
@@ -91,6 +97,30 @@ def build(
     plan = pruning_plan(trial, model, sparsity, loss=loss, **schedule)
     plan.facts |= facts
     return _measured(trial, plan, head)
+
+
+def check(
+    trial: Trial,
+    *,
+    padding: str,
+    hidden_units: int,
+    rank: int = 0,
+    sparsity: float | None = None,
+    basis: str | None = None,
+    **schedule: Any,
+) -> None:
+    """Raise an `ExperimentError` if `build` would fail: see the arguments there."""
+    if basis is not None:
+        # The random seed is set again before a row is built.
+        features = feature_network(trial, padding).output_shape[-1]
+        if rank > features:
+            raise ExperimentError(
+                f"--ranks must be at most {features}, the inputs of the hidden layer. Received: "
+                f"{rank}."
+            )
+    if sparsity is not None:
+        steps = trial.recipe.epochs * trial.recipe.steps(trial.split)
+        polynomial_schedule(steps, sparsity, **schedule)
 
 
 def build_l1(trial: Trial, *, strength: float, **layers: Any) -> Plan:

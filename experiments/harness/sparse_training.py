@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from harness import ExperimentError
 from harness.rows import Plan, Recipe, Trial, cross_entropy
 from harness.shuffled_batches import ShuffledBatches
 from keras_sac import pruning
@@ -65,9 +66,18 @@ def polynomial_schedule(
         initial_sparsity: at the begin.
         end: fraction of the training at which pruning ends.
         begin: step of the first update of the masks, rounded down to a multiple.
+
+    Raises:
+        ExperimentError: the training ends before the schedule.
     """
     first = begin // frequency * frequency
     last = max(int(end * steps) // frequency * frequency, first + frequency)
+    if last > steps:
+        raise ExperimentError(
+            f"--frequency must be smaller: pruning would end at step {last} of a training of "
+            f"{steps} steps. Received: --frequency {frequency}. Lower it, raise --epochs, "
+            "or choose other rows with --runs."
+        )
     return pruning.PolynomialDecay(initial_sparsity, sparsity, first, last, frequency=frequency)
 
 

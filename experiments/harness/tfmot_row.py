@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from harness import ExperimentError, pruning_network
+from harness.pruning_methods import check_gradual
 from harness.rows import Plan, Trial
 from harness.shuffled_batches import sample_order
 from harness.sparse_training import polynomial_schedule, shuffled_plan, sparsity_facts
@@ -27,6 +28,16 @@ def skip_reason() -> str | None:
     if not missing:
         return None
     return f"not installed: {', '.join(missing)}; pip install 'keras-sac[tensorflow,tfmot]'"
+
+
+def check_tfmot(trial: Trial, padding: str, **schedule: Any) -> None:
+    """Raise an `ExperimentError` if the schedule or the optimizer does not fit."""
+    check_gradual(trial, padding, **schedule)
+    if trial.recipe.algorithm != "adam":
+        raise ExperimentError(
+            f"The tfmot rows need --optimizer adam. Received: {trial.recipe.algorithm}. Choose "
+            "other rows with --runs."
+        )
 
 
 def build_tfmot(trial: Trial, padding: str, *, sparsity: float, **schedule: Any) -> Plan:
@@ -59,11 +70,6 @@ def _run_child(
     trial: Trial, padding: str, schedule: dict[str, Any], weights: list[np.ndarray]
 ) -> dict[str, np.ndarray]:
     recipe, split = trial.recipe, trial.split
-    if recipe.algorithm != "adam":
-        raise ExperimentError(
-            f"The tfmot rows need --optimizer adam. Received: {recipe.algorithm}. Choose other "
-            "rows with --runs."
-        )
     orders = [sample_order(len(split.x_train), trial.seed, e) for e in range(recipe.epochs)]
     job = {
         "layers": pruning_network.layers(split.classes, padding),

@@ -16,6 +16,7 @@ KERNEL_NAMES = ("kernel", "embeddings", "recurrent_kernel", "pointwise_kernel", 
 
 _NEVER = ("bias", "gamma", "beta", "scale")
 _DEPTHWISE_NAME = re.compile(r"depthwise|(^|[_/])dw(conv)?([_/\d]|$)")
+_CONVOLUTION = re.compile(r"conv|transpose|depthwise|separable")
 _DEPTHWISE = "a depthwise kernel, or a kernel with a single filter"
 
 
@@ -34,6 +35,8 @@ class Kernel:
         never: whether a layer, a name, a regular expression or a callable does not select it
             either. The variable itself as a target always does.
         layer: the layer that holds the variable; `None` if it is not known.
+        is_guessed: whether the axes are a guess: the layer is not in the table of layer classes,
+            and neither a bias nor a name tells a convolution from a transposed one.
     """
 
     variable: keras.Variable
@@ -45,6 +48,7 @@ class Kernel:
     skip_reason: str | None
     never: bool
     layer: keras.layers.Layer | None = None
+    is_guessed: bool = False
 
     @property
     def size(self) -> int:
@@ -145,6 +149,7 @@ def _described(
     shape, bias = _shape(variable), biases.get(layer_path)
     kind = None if owner is None else kind_of(owner)
     axes = None if kind is None else kind.kernels(owner).get(name)
+    is_guessed = axes is None and name == "kernel" and not _is_evident(shape, layer_path, bias)
     if axes is None:
         axes = _guessed_axes(shape, variable.path, owner, bias)
     reason, never = _skip_reason(shape, variable.path, axes)
@@ -158,6 +163,7 @@ def _described(
         skip_reason=reason,
         never=never,
         layer=owner,
+        is_guessed=is_guessed,
     )
 
 
@@ -176,6 +182,13 @@ def _guessed_axes(
         # The projections of an attention: (inputs, heads, size) with a bias (heads, size).
         before = max(len(shape) - len(bias) - 1, 0)
     return KernelAxes((before,), (last,), default=False)
+
+
+def _is_evident(shape: tuple[int, ...], layer_path: str, bias: tuple[int, ...] | None) -> bool:
+    """Return whether shapes or the name of the layer tell which axes are which."""
+    square = len(shape) >= 3 and shape[-1] == shape[-2]
+    by_bias = bias is not None and not (len(bias) == 1 and square)
+    return len(shape) < 3 or by_bias or bool(_CONVOLUTION.search(layer_path.rpartition("/")[2]))
 
 
 def _is_transposed(shape: tuple[int, ...], path: str, width: int | None) -> bool:
@@ -198,6 +211,8 @@ def _skip_reason(shape: tuple[int, ...], path: str, axes: KernelAxes) -> tuple[s
         return "fewer than two axes (a bias, or the scale of a normalization)", True
     if name in _NEVER:
         return "a bias, or the scale of a normalization", True
+    if name.startswith("lora_") or name.endswith(("_scale", "_zero")):
+        return "a LoRA adapter or the scale of a quantized kernel, counted with the kernel", True
     if axes.depthwise or "depthwise" in name:
         return _DEPTHWISE, True
     if not axes.default and name not in KERNEL_NAMES:

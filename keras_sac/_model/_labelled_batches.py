@@ -60,8 +60,11 @@ def labelled_batches(
                 "`to_dask_array()` on a data frame; use `from_delayed` or a generator otherwise."
             )
         batches, steps = _dask_blocks(data, batch_size), None
-    elif is_array(data) or is_frame(data):
+    elif is_array(data) or is_frame(data) or hasattr(data, "tocsr"):
         _check_array(data, labels)
+        if hasattr(data, "tocsr") and len(data.shape) == 2:
+            # Not all kinds of SciPy's sparse arrays can be sliced.
+            data = data.tocsr()
         batches = _slices(data, batch_size)
         steps = -(-int(data.shape[0]) // batch_size)
     else:
@@ -116,7 +119,27 @@ def _check_array(data: Any, labels: np.ndarray | None) -> None:
 def _slices(data: Any, batch_size: int) -> Iterator[Batch]:
     rows = data.iloc if is_frame(data) else data
     for start in range(0, int(data.shape[0]), batch_size):
-        yield to_numpy(rows[start : start + batch_size]), None
+        yield _samples(rows[start : start + batch_size]), None
+
+
+def _samples(x: Any) -> np.ndarray:
+    """Return the samples of a batch; a DataFrame becomes an array of numbers, `NA` NaN."""
+    if not (is_frame(x) and hasattr(x, "dtypes")) or x.ndim < 2:
+        return to_numpy(x)
+    dtypes = list(x.dtypes)
+    # pandas gives its own types the kind of NumPy's; those of text, dates and categories differ.
+    named = zip(x.columns, dtypes, strict=True)
+    other = [f"{name!r} ({dtype})" for name, dtype in named if dtype.kind not in "biuf"]
+    if other:
+        raise ValueError(
+            f"The columns of `data` must hold numbers. Received: {len(other)} of {len(dtypes)} "
+            f"columns of other types: {', '.join(other[:5])}. Encode categories "
+            "with `pandas.get_dummies(data)`, or drop the columns: "
+            "`data.select_dtypes('number')`."
+        )
+    if all(isinstance(dtype, np.dtype) for dtype in dtypes):
+        return x.to_numpy(np.result_type(*dtypes))
+    return x.to_numpy(np.float64, na_value=np.nan)
 
 
 def _dask_blocks(data: Any, batch_size: int) -> Iterator[Batch]:
@@ -135,13 +158,14 @@ def _as_batch(batch: Any) -> Batch:
         x, y = batch[0], batch[1] if len(batch) > 1 else None
     else:
         x, y = batch, None
-    if isinstance(x, dict | str | bytes) or isinstance(y, dict):
+    # SciPy's dictionary of keys is a sparse array.
+    wrong = [each for each in (x, y) if isinstance(each, dict | str | bytes)]
+    if wrong and not hasattr(wrong[0], "toarray"):
         raise ValueError(
-            "A batch must hold arrays. Received: "
-            f"{type(x if isinstance(x, dict | str | bytes) else y).__name__}. Map each batch to "
+            f"A batch must hold arrays. Received: {type(wrong[0]).__name__}. Map each batch to "
             "the one array that the layer sees, for example `(batch[key] for batch in data)`."
         )
-    return to_numpy(x), None if y is None else to_numpy(y)
+    return _samples(x), None if y is None else to_numpy(y)
 
 
 def _with_labels(

@@ -50,8 +50,9 @@ def numbered(structure: Any) -> Any:
 def save_batch(file: str, batch: Inputs) -> None:
     """Write the arrays of a structure to an `.npz` file, in the order of `flat`."""
     arrays = [np.asarray(each) for each in flat(batch)]
-    # Objects, such as the texts that a file returns, would need pickle.
-    np.savez(file, *(each.astype(np.str_) if each.dtype.kind == "O" else each for each in arrays))
+    # Objects, such as the texts that a file returns, would need pickle; NumPy has no bfloat16.
+    casts = {"O": np.str_, "V": np.float32}
+    np.savez(file, *(x.astype(casts.get(x.dtype.kind, x.dtype), copy=False) for x in arrays))
 
 
 def load_batch(file: str, structure: Any) -> Inputs:
@@ -219,7 +220,7 @@ class Torch:
         self._module = self._program.module()
         fed = set(self._program.graph_signature.user_inputs)
         nodes = [node for node in self._program.graph.nodes if node.name in fed]
-        self._dtypes = {torch.empty(0, dtype=x.meta["val"].dtype).numpy().dtype for x in nodes}
+        self._dtypes = {self._array(torch.empty(0, dtype=x.meta["val"].dtype)).dtype for x in nodes}
         self.threads = torch.get_num_threads()
 
     def __call__(self, inputs: Inputs) -> list[np.ndarray]:
@@ -233,12 +234,16 @@ class Torch:
 
         with self._torch.inference_mode():
             outputs = self._module(mapped(tensor, inputs))
-        return [each.numpy() for each in flat(outputs)]
+        return [self._array(each) for each in flat(outputs)]
+
+    def _array(self, tensor: Any) -> np.ndarray:
+        halved = tensor.dtype == self._torch.bfloat16
+        return (tensor.float() if halved else tensor).detach().numpy()
 
     def constants(self) -> Iterator[np.ndarray]:
         """Yield the arrays stored in the file."""
         arrays = [*self._program.state_dict.values(), *self._program.constants.values()]
-        return (each.detach().numpy() for each in arrays if isinstance(each, self._torch.Tensor))
+        return (self._array(each) for each in arrays if isinstance(each, self._torch.Tensor))
 
 
 ENGINES = {

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_sac._arguments import at_least_zero, check_keras_3, integer
-from keras_sac._model import batch_of, check_model, noise, sample_for
+from keras_sac._model import all_layers, batch_of, check_model, noise, sample_for
 from keras_sac._run import (
     cpu_name,
     device_name,
@@ -124,7 +124,14 @@ def latency(
 @contextlib.contextmanager
 def _state_kept(model: keras.Model) -> Iterator[None]:
     """Restore what a call changes: the states of recurrent layers, and others of one's own."""
-    before = [(each, keras.ops.copy(each)) for each in model.non_trainable_variables]
+    # Keras does not list the states of recurrent layers among the variables.
+    states = [
+        layer.states
+        for layer in all_layers(model)
+        if isinstance(layer, keras.layers.RNN) and layer.stateful
+    ]
+    variables = [*model.non_trainable_variables, *keras.tree.flatten(states)]
+    before = [(each, keras.ops.copy(each)) for each in variables]
     try:
         yield
     finally:

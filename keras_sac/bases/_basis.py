@@ -9,11 +9,12 @@ import numpy as np
 from keras_sac._arguments import at_least_zero, integer
 from keras_sac._io import check_free, invalid_if_it_fails, read_npz, write_npz
 from keras_sac._model import to_numpy
+from keras_sac.bases._fitted_estimator import fields_of
 
 _TAG = "keras_sac.Basis/1"
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Basis:
     """Basis of a subspace of the inputs, with statistics of the data along its columns.
 
@@ -117,6 +118,30 @@ class Basis:
         """
         return cls(matrix, kind=kind, **statistics)
 
+    @classmethod
+    def from_sklearn(cls, estimator: Any) -> "Basis":
+        """Make a basis from a decomposition that scikit-learn has fitted.
+
+        `transform` of both gives the same projections, up to single precision.
+
+        Args:
+            estimator: fitted `PCA` (with `whiten`, too), `IncrementalPCA` or `TruncatedSVD`.
+
+        Returns:
+            A `Basis` of kind `"pca"`, `"pca_whitened"` or, for `TruncatedSVD`, `"custom"`.
+
+        Raises:
+            ValueError: if the estimator is not fitted, or of another kind.
+
+        Examples:
+            >>> import numpy as np
+            >>> from sklearn.decomposition import PCA
+            >>> x = np.random.default_rng(0).normal(size=(100, 5))
+            >>> Basis.from_sklearn(PCA(2).fit(x))
+            <Basis "pca": rank 2 of 5 inputs, 51.4 % of the variance of 100 samples>
+        """
+        return cls(**fields_of(estimator))
+
     @property
     def in_dim(self) -> int:
         """Number of inputs."""
@@ -142,6 +167,36 @@ class Basis:
         safe = np.where(squared_norms > 0, squared_norms, 1.0)
         return self.variances / safe / self.total_variance
 
+    def transform(self, x: Any) -> np.ndarray:
+        """Project samples onto the columns: `(x - mean) B`, or `x B` if the basis has no mean.
+
+        A SAC layer computes `x B`; with centered projections, only its bias is different.
+
+        Args:
+            x: array or tensor of shape `(..., in_dim)`.
+
+        Returns:
+            Shape `(..., rank)`, float32; float64 for float64.
+
+        Raises:
+            ValueError: if the last axis of `x` is not `in_dim`, or `x` does not hold real numbers.
+
+        Examples:
+            >>> import numpy as np
+            >>> Basis(np.eye(3)[:, :2], mean=[1.0, 0.0, 0.0]).transform([[3.0, 4.0, 5.0]])
+            array([[2., 4.]])
+        """
+        x = to_numpy(x)
+        if x.dtype.kind not in "biuf" or x.ndim == 0 or x.shape[-1] != self.in_dim:
+            raise ValueError(
+                f"`x` must hold real numbers of shape (..., {self.in_dim}). Received: {x.dtype} of "
+                f"shape {x.shape}"
+            )
+        dtype = np.float64 if x.dtype.itemsize > 4 else np.float32
+        # The difference in double precision: a mean far above the deviations costs no digits.
+        centered = x if self.mean is None else np.subtract(x, self.mean, dtype=np.float64)
+        return centered.astype(dtype) @ self.matrix.astype(dtype)
+
     def truncate(self, rank: int) -> "Basis":
         """Return a basis of the leading columns.
 
@@ -165,6 +220,12 @@ class Basis:
         return dataclasses.replace(
             self, matrix=self.matrix[:, :rank], spectrum=spectrum, variances=variances
         )
+
+    def __repr__(self) -> str:
+        ratios = self.explained_variance_ratio
+        kept = "" if ratios is None else f", {ratios.sum():.1%} of the variance".replace("%", " %")
+        of = f" of {self.n_samples} samples" if kept and self.n_samples is not None else ""
+        return f'<Basis "{self.kind}": rank {self.rank} of {self.in_dim} inputs{kept}{of}>'
 
     def save(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
         """Write the basis to `path` as an `.npz` file without pickle, whole or not at all.
@@ -230,13 +291,24 @@ def check_rank(rank: Any, limit: int, meaning: str, advice: str = "") -> int:
         meaning: of the limit, for the message: "`in_dim`".
         advice: next step, the end of the message.
     """
-    number = integer("rank", rank, 1)
+    number = rank_number(rank)
     if number > limit:
         raise ValueError(
             f"`rank` must be between 1 and {limit} ({meaning}). Received: rank={rank!r}"
             + (f". {advice}" if advice else "")
         )
     return number
+
+
+def rank_number(rank: Any) -> int:
+    """Return `rank` if it is an integer of at least 1."""
+    if isinstance(rank, float) and 0 < rank < 1:
+        raise ValueError(
+            f"`rank` must be an integer >= 1. Received: rank={rank!r}. For a fraction of the "
+            "variance, compute the moments first: `moments = bases.Moments.from_data(data)`, then "
+            f"`rank=bases.choose_rank(moments, explained_variance={rank!r})`."
+        )
+    return integer("rank", rank, 1)
 
 
 def _frozen(name: str, value: Any, dtype: type) -> np.ndarray:

@@ -1,5 +1,8 @@
 """Read the class labels of a batch, and merge sets of classes."""
 
+import numbers
+from typing import Any
+
 import numpy as np
 
 # A union of two sets of classes, and the positions of the first and the second set in it.
@@ -21,7 +24,7 @@ def unique_labels(
         Classes, shape `(n_classes,)`, and indices, shape `(n_samples,)`.
 
     Raises:
-        ValueError: if the labels are one-hot, have another shape, or are not classes.
+        ValueError: if the labels are one-hot, have another shape, are not classes, or are missing.
     """
     if y.shape not in (leading, (*leading, 1)):
         if y.ndim == len(leading) + 1 and y.shape[:-1] == leading:
@@ -33,9 +36,12 @@ def unique_labels(
             f"Labels must have one entry per sample. Received: {where} with labels of shape "
             f"{y.shape} for samples of shape {leading}"
         )
-    if y.dtype.kind == "O":
+    if y.dtype.kind in "OT":
+        # As text, a missing label would be a class named "nan".
+        _check_missing(np.array([_is_missing(label) for label in y.reshape(-1)]), where)
         y = np.asarray(y.tolist())
     if y.dtype.kind == "f":
+        _check_missing(np.isnan(y.reshape(-1)), where)
         whole = y.astype(np.int64, casting="unsafe") if np.all(np.isfinite(y)) else None
         if whole is None or not np.array_equal(whole, y):
             raise ValueError(
@@ -49,6 +55,21 @@ def unique_labels(
         raise ValueError(f"Labels must be integers or strings. Received: {where}, with {y.dtype}")
     classes, index = np.unique(y.reshape(-1), return_inverse=True)
     return classes, index
+
+
+def _is_missing(label: Any) -> bool:
+    """Return whether a label is `None`, NaN, or one of pandas' `NA` and `NaT`."""
+    is_nan = isinstance(label, numbers.Real) and label != label
+    return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")
+
+
+def _check_missing(missing: np.ndarray, where: str) -> None:
+    if missing.any():
+        raise ValueError(
+            f"Labels must not be missing. Received: {where} with {np.count_nonzero(missing)} of "
+            f"{missing.size} labels that are NaN or None; the first is that of sample "
+            f"{int(np.argmax(missing))}. Drop such samples, or give them a class of their own."
+        )
 
 
 def merge_classes(old: np.ndarray | None, new: np.ndarray) -> Merged:

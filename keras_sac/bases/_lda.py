@@ -1,11 +1,11 @@
 """`lda` and `lda_pca`: Fisher's discriminant directions, alone or before principal components."""
 
+import numbers
 from typing import Any
 
 import numpy as np
 
-from keras_sac._arguments import integer
-from keras_sac.bases._basis import Basis, check_rank
+from keras_sac.bases._basis import Basis, check_rank, rank_number
 from keras_sac.bases._fisher import fisher_directions
 from keras_sac.bases._linalg import leading_eigenpairs
 from keras_sac.bases._moments import Moments
@@ -64,7 +64,8 @@ def lda(
         Fisher, 1936, "The Use of Multiple Measurements in Taxonomic Problems"; Friedman, 1989,
         "Regularized Discriminant Analysis".
     """
-    rank = None if rank is None else integer("rank", rank, 1)
+    rank = None if rank is None else rank_number(rank)
+    _check_labels(labels)
     moments = as_moments(data, labels, use_labels=True, batch_size=batch_size, verbose=verbose)
     _check_against_classes(rank, moments)
     covariance = moments.covariance
@@ -116,7 +117,8 @@ def lda_pca(
         >>> bool(np.allclose(basis.matrix.T @ basis.matrix, np.eye(3), atol=1e-6))
         True
     """
-    rank = None if rank is None else integer("rank", rank, 1)
+    rank = None if rank is None else rank_number(rank)
+    _check_labels(labels)
     if rank is not None and not isinstance(data, Moments):
         check_rank(rank, known_width(data, rank), "the number of features")
     moments = as_moments(data, labels, use_labels=True, batch_size=batch_size, verbose=verbose)
@@ -165,6 +167,15 @@ def _basis(
         total_variance=moments.total_variance,
         n_samples=moments.count,
     )
+
+
+def _check_labels(labels: Any) -> None:
+    """Raise if `labels` is a number, as in `lda(moments, 2)`."""
+    if isinstance(labels, numbers.Integral):
+        raise ValueError(
+            f"`labels` must have one class per sample. Received: labels={labels!r}. If it is the "
+            f"number of columns, pass it by name: `rank={labels!r}`."
+        )
 
 
 def _check_against_classes(rank: int | None, moments: Moments) -> None:

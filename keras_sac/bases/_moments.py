@@ -1,5 +1,6 @@
 """`Moments`: mean, covariance and class means of a data set, computed in one pass."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -245,7 +246,9 @@ class Moments:
             )
         if x.dtype.kind not in "biuf":
             raise ValueError(f"The data must hold real numbers. Received: {where} of {x.dtype}")
-        if self._mean is not None and x.shape[-1] != len(self._mean):
+        if self._mean is None:
+            _check_memory(x.shape[-1])
+        elif x.shape[-1] != len(self._mean):
             raise ValueError(
                 f"The data must have {len(self._mean)} features in every batch. Received: {where} "
                 f"with {x.shape[-1]} (shape {x.shape})"
@@ -283,6 +286,23 @@ class Moments:
         weights = counts / np.maximum(all_counts[new], 1)
         all_means[new] += (means - all_means[new]) * weights[:, None]
         self._classes, self._class_counts, self._class_means = union, all_counts, all_means
+
+
+def _check_memory(width: int) -> None:
+    """Raise if this machine cannot hold a covariance and the product of a batch."""
+    needed = (8 + 4) * width**2
+    # Windows has no `sysconf`. Python's own error has to do there.
+    memory = _memory() if hasattr(os, "sysconf") else needed
+    if needed > memory:
+        raise ValueError(
+            f"The covariance of {width:,} features takes {needed / 1e9:,.0f} GB; this machine has "
+            f"{memory / 1e9:,.0f} GB. Use `bases.random_orthogonal` or `bases.dct`, which need no "
+            "covariance, or pass an array with fewer samples than features to `bases.pca`."
+        )
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def read_moments(

@@ -1,10 +1,11 @@
 """`pca`: the principal components of data or of their moments."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 
-from keras_sac._model import is_array, is_frame, is_lazy, to_numpy
+from keras_sac._model import is_array, is_frame, is_lazy, labelled_batches
 from keras_sac.bases._basis import Basis, check_rank
 from keras_sac.bases._batch_sums import check_finite
 from keras_sac.bases._linalg import complete, fix_signs, leading_eigenpairs
@@ -14,6 +15,8 @@ from keras_sac.bases._moments import Moments, read_moments
 RESOLUTION = float(np.finfo(np.float32).eps)
 # Columns of the data that are centered at once if there are few samples.
 _COLUMNS = 4096
+# Fraction of the variance from which on one feature decides the leading component.
+_ONE_FEATURE = 0.995
 
 
 def pca(
@@ -67,13 +70,16 @@ def pca(
     if rows is not None:
         rank = _checked_rank(rank, rows.shape[1], len(rows))
         values, vectors, mean, total = _through_gram(rows, rank)
+        _check_scales(rows.var(axis=0, dtype=np.float64), rank)
         count = len(rows)
     else:
         if rank is not None and not isinstance(data, Moments):
             check_rank(rank, known_width(data, rank), "the number of features")
         moments = as_moments(data, batch_size=batch_size, verbose=verbose)
         rank = _checked_rank(rank, moments.in_dim, moments.count)
-        values, vectors = leading_eigenpairs(moments.covariance, rank)
+        covariance = moments.covariance
+        _check_scales(np.diagonal(covariance), rank)
+        values, vectors = leading_eigenpairs(covariance, rank)
         mean, total, count = moments.mean, moments.total_variance, moments.count
     values = np.maximum(values, 0.0)
     variances = values
@@ -140,6 +146,21 @@ def _checked_rank(rank: int | None, in_dim: int, count: int) -> int:
     )
 
 
+def _check_scales(variances: np.ndarray, rank: int) -> None:
+    """Warn if one feature holds nearly all variance, as where units differ."""
+    if rank == len(variances):
+        return
+    largest, total = float(variances.max()), float(variances.sum())
+    if largest > _ONE_FEATURE * total:
+        warnings.warn(
+            f"Feature {int(variances.argmax())} of {len(variances)} holds {largest / total:.1%} of "
+            "the variance, so the first principal component is almost this feature alone. If the "
+            "features have different units, scale them first, for example with "
+            "`keras.layers.Normalization`.",
+            stacklevel=3,
+        )
+
+
 def _small_sample(data: Any) -> np.ndarray | None:
     labels = None
     if isinstance(data, tuple) and len(data) in (1, 2, 3):
@@ -152,7 +173,8 @@ def _small_sample(data: Any) -> np.ndarray | None:
     shape = tuple(data.shape)
     if len(shape) < 2 or not 2 <= np.prod(shape[:-1]) < shape[-1]:
         return None
-    return to_numpy(data).reshape(-1, shape[-1])
+    ((rows, _),) = labelled_batches(data, batch_size=shape[0])
+    return rows.reshape(-1, shape[-1])
 
 
 def _through_gram(rows: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:

@@ -113,7 +113,7 @@ def export(
                 print(f"{error} Trying {found[len(reasons)].backend}.")
             cause = error
     else:
-        raise ExportError("\n".join(reasons)) from cause
+        raise ExportError("\n".join([*dict.fromkeys(reasons), *_advice(model)])) from cause
     counts = kernel_counts(plain)
     weights, zeros = sum(size for size, _ in counts), sum(zeros for _, zeros in counts)
     record = Exported(os.fspath(path), name, way.backend, size, merged, weights, zeros, largest)
@@ -138,6 +138,16 @@ def _check_exportable(model: keras.Model) -> None:
                 f"have no sparse product. Received: the layer {layer.name!r} "
                 f"({type(layer).__name__}), made by `to_sparse_runtime`. Export the original model."
             )
+
+
+def _advice(model: keras.Model) -> list[str]:
+    if all(layer.compute_dtype != "bfloat16" for layer in all_layers(model)):
+        return []
+    return [
+        "The model computes in bfloat16, for which most engines lack operations. Make the model "
+        "with the dtype policy 'float32' (`keras.config.set_dtype_policy`), set its weights, and "
+        "export that."
+    ]
 
 
 def _plain(model: keras.Model, merge: str) -> "tuple[keras.Model, pd.DataFrame | None]":

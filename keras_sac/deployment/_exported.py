@@ -29,8 +29,8 @@ class Exported:
         format: its format.
         backend: backend that wrote the file.
         bytes: size of the file, or of all files in the folder.
-        merged: report of `merge_sac`, one row for each SAC layer; `None` if the model has no graph
-            of layers to search.
+        merged: report of `merge_sac`, one row for each SAC layer; `None` if there are none, or they
+            are in a subclassed model.
         weights: number of kernel weights, as `sparsity` counts them.
         zeros: number of kernel weights that are zero.
         largest_difference: largest difference of an output from the model's output; `None` if the

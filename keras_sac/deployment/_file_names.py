@@ -93,7 +93,6 @@ def name_openvino(model: Any, signature: Signature) -> None:
         model: an `openvino.Model`, which is changed.
         signature: names and shapes, in the order of the model.
     """
-    new = {*signature.input_names, *signature.output_names}
     for each in list(model.results)[len(signature.output_names) :]:
         model.remove_result(each)
     for each, name in zip(model.inputs, signature.input_names, strict=True):
@@ -101,8 +100,10 @@ def name_openvino(model: Any, signature: Signature) -> None:
         each.get_tensor().set_names({name})
     for each, name in zip(model.outputs, signature.output_names, strict=True):
         each.get_node().set_friendly_name(name)
-        # Two outputs, or an input and an output, may be one tensor.
-        each.get_tensor().set_names({name, *(each.get_names() & new)})
+        # An output may be an input, and that one keeps its name; or two outputs are one tensor.
+        shared = each.get_names() & {*signature.input_names, *signature.output_names}
+        if not shared & set(signature.input_names):
+            each.get_tensor().set_names({name, *shared})
     model.reshape(
         {
             each: [-1 if size is None else size for size in spec.shape]

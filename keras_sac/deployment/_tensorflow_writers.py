@@ -14,6 +14,12 @@ from keras_sac._run import engines
 from keras_sac.deployment._file_names import name_onnx, name_openvino
 from keras_sac.deployment._signature import Signature
 
+_LOOKUPS = (
+    keras.layers.StringLookup,
+    keras.layers.IntegerLookup,
+    keras.layers.TextVectorization,
+)
+
 
 class Inference(keras.Model):
     """A model in inference mode: Keras' exporters do not pass `training`.
@@ -62,7 +68,14 @@ def write_litert(model: keras.Model, path: str, signature: Signature) -> None:
 
 def write_onnx(model: keras.Model, path: str, signature: Signature) -> None:
     """Write an ONNX file."""
-    _export_flat(model, path, "onnx", signature)
+    tables = [each.name for each in all_layers(model) if isinstance(each, _LOOKUPS)]
+    if tables:
+        raise ValueError(
+            f"tf2onnx cannot write the table of {', '.join(tables)}. Export a SavedModel, or the "
+            "part of the model after the table."
+        )
+    with _arrays_for_tensors(model):
+        _export_flat(model, path, "onnx", signature)
     name_onnx(path, signature)
 
 
@@ -95,6 +108,28 @@ def _named(signature: Signature) -> Any:
         signature.inputs,
         [keras.InputSpec(shape=x.shape, dtype=x.dtype, name=_scope(name)) for x, name in pairs],
     )
+
+
+@contextlib.contextmanager
+def _arrays_for_tensors(model: keras.Model) -> Iterator[None]:
+    """Keep arrays in place of the tensors of layers, such as the mean of `Normalization`.
+
+    A traced function receives such a tensor as one more input, which tf2onnx does not expect; an
+    array becomes a constant.
+    """
+    found = [
+        (vars(layer), name, value)
+        for layer in all_layers(model)
+        for name, value in vars(layer).items()
+        if keras.ops.is_tensor(value) and not isinstance(value, keras.Variable)
+    ]
+    try:
+        for attributes, name, value in found:
+            attributes[name] = keras.ops.convert_to_numpy(value)
+        yield
+    finally:
+        for attributes, name, value in found:
+            attributes[name] = value
 
 
 @contextlib.contextmanager

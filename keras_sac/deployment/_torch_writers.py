@@ -1,6 +1,8 @@
 """Write a model on torch: trace it in inference mode, without gradients, on the CPU."""
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,7 +41,7 @@ def write_onnx(model: keras.Model, path: str, signature: Signature, dynamo: bool
         options["external_data"] = False
     else:
         options["dynamic_axes"] = dict(zip(signature.input_names, axes, strict=True))
-    with _traceable(model):
+    with _traceable(model), _silent():
         torch.onnx.export(_flat(model, signature), _tensors(signature), path, **options)
     name_onnx(path, signature)
 
@@ -50,7 +52,6 @@ def write_openvino(model: keras.Model, path: str, signature: Signature) -> None:
 
     openvino = engines.without_telemetry()
     with _traceable(model):
-        # Keras makes constants of the shapes and dtypes in Python, which is what is wanted here.
         traced = torch.jit.trace(_flat(model, signature), _tensors(signature), check_trace=False)
         converted = openvino.convert_model(traced, example_input=_tensors(signature))
     name_openvino(converted, signature)
@@ -98,6 +99,8 @@ def _flat(model: keras.Model, signature: Signature) -> Any:
 def _tensors(signature: Signature) -> tuple[Any, ...]:
     import torch
 
+    if any(each.dtype == "string" for each in signature.flat_inputs):
+        raise ValueError("PyTorch has no tensors of texts, which the model takes.")
     return tuple(map(torch.from_numpy, signature.flat_example))
 
 
@@ -111,6 +114,20 @@ def _dimensions(spec: keras.InputSpec) -> dict[int, Any]:
 
     batch = torch.export.Dim("batch", min=1)
     return {axis: torch.export.Dim.AUTO if axis else batch for axis in _open_axes(spec)}
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Hide what torch prints from C++: the graph of a failed export, whatever `verbose` says."""
+    sys.stdout.flush()
+    before, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(before, 1)
+        os.close(nowhere)
+        os.close(before)
 
 
 @contextlib.contextmanager

@@ -21,15 +21,6 @@ _HINTS = {
         "include TensorFlow's. Recurrent layers work with `unroll=True`, half precision works in "
         "float32. Otherwise export to another format."
     ),
-    "bfloat16": (
-        "The model computes in bfloat16, for which the engine lacks operations. Load it with the "
-        "dtype policy float32 (`keras.config.set_dtype_policy('float32')` before it is made, then "
-        "`set_weights`), or export to another format."
-    ),
-    "cannot be reshaped": (
-        "The converter fixed the size of an open axis. Fix the axis in the model "
-        "(`keras.Input` with a size), or export to another format."
-    ),
 }
 
 
@@ -60,20 +51,21 @@ def verified(
         found = outputs_of_file(path, [each.inputs for each in batches], signature.input_names)
     except ChildError as error:
         raise ExportError(
-            f"The exported file cannot be run on its own. {error}{_hint(str(error), signature)}"
+            f"The exported file cannot be run on its own. {error}{_hint(str(error))}"
+            f"{_open_axes(signature)}"
         ) from error
     _check_zeros(plain, found.constants)
-    return max(
-        _difference(model, batch, _by_name(made, found, signature))
-        for batch, made in zip(batches, found.outputs, strict=True)
-    )
+    try:
+        return max(
+            _difference(model, batch, _by_name(made, found, signature))
+            for batch, made in zip(batches, found.outputs, strict=True)
+        )
+    except ExportError as error:
+        raise ExportError(f"{error}{_open_axes(signature)}") from error
 
 
-def _hint(error: str, signature: Signature) -> str:
-    for words, advice in _HINTS.items():
-        if words.lower() in error.lower():
-            return f"\n{advice}{_open_axes(signature)}"
-    return ""
+def _hint(error: str) -> str:
+    return "".join(f"\n{advice}" for words, advice in _HINTS.items() if words in error)
 
 
 def _open_axes(signature: Signature) -> str:
@@ -84,7 +76,12 @@ def _open_axes(signature: Signature) -> str:
         for axis, size in enumerate(spec.shape)
         if axis and size is None
     ]
-    return f" Open here: {'; '.join(found)}." if found else ""
+    if not found:
+        return ""
+    return (
+        f"\nThe converter may have fixed the size of an open axis: {'; '.join(found)}. Give it a "
+        "size in `keras.Input`, or export to another format."
+    )
 
 
 def _by_name(made: list[np.ndarray], found: FileOutputs, signature: Signature) -> list[np.ndarray]:

@@ -145,12 +145,16 @@ def _own_classes(model: keras.Model) -> list[str]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the tracers, which warn for every model that Python code runs only once."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = {logging.getLogger(name): logging.ERROR for name in ("torch.onnx", "torch.export")}
+    # It logs an error and goes on; what it raises in the end is reported.
+    loggers[logging.getLogger("tf2onnx")] = logging.CRITICAL
+    before = [(logger, logger.level) for logger in loggers]
     try:
+        for logger, level in loggers.items():
+            logger.setLevel(level)
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in before:
+            logger.setLevel(level)

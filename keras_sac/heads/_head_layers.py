@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_sac.heads._logits import as_logits, checked_axis, integer_axis
+from keras_sac.heads._logits import as_logits, checked_axis, integer_axis, wide
 from keras_sac.heads._simplex_projection import probabilities
 
 
@@ -40,8 +40,8 @@ class SparseHead(keras.layers.Layer):
         if mask is not None:
             mask = _as_mask(type(self).__name__, mask, inputs)
             # Not -inf, or a row that is masked entirely would be NaN; and float16 has no 1e30.
-            wide = keras.backend.result_type(logits.dtype, "float32")
-            logits = ops.where(mask, ops.cast(logits, wide), ops.cast(-1e30, wide))
+            dtype = wide(logits.dtype)
+            logits = ops.where(mask, ops.cast(logits, dtype), ops.cast(-1e30, dtype))
         p = probabilities(logits, self.power, axis)
         if mask is not None:
             p = ops.where(mask, p, ops.zeros((), p.dtype))

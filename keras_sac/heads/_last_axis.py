@@ -15,7 +15,8 @@ def largest(x: Any) -> Any:
     """Return the maximum along the last axis, which is kept with size 1."""
     if _IS_TORCH:
         return x.amax(-1, keepdim=True)
-    return keras.ops.max(x, axis=-1, keepdims=True)
+    # Without `initial`, Keras refuses tensors without rows.
+    return keras.ops.max(x, axis=-1, keepdims=True, initial=float("-inf"))
 
 
 def total(x: Any) -> Any:

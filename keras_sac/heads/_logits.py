@@ -1,4 +1,4 @@
-"""Check the logits and the axis that users pass."""
+"""Check the logits and the axis that users pass, and choose the dtype to compute in."""
 
 import operator
 from typing import Any
@@ -42,6 +42,14 @@ def check_logits(name: str, x: Any, axis: int) -> int:
             f"shape={tuple(x.shape)}"
         )
     return axis
+
+
+def wide(dtype: Any) -> str:
+    """Return the dtype that a head computes in: float64 for float64, else float32.
+
+    `keras.backend.result_type` knows no float64 on torch and JAX.
+    """
+    return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
 
 
 def checked_axis(name: str, axis: Any, rank: int) -> int:

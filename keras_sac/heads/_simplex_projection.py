@@ -7,10 +7,10 @@ differentiation of each backend gives that closed form, forwards, backwards and 
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from keras_sac.heads._last_axis import at_least, cast, fixed, largest, relu, sign, total
+from keras_sac.heads._logits import wide
 from keras_sac.heads._support import among_few, are_few, threshold
 
 
@@ -42,8 +42,7 @@ def project(x: Any, power: int, axis: int) -> tuple[Any, Any, Any]:
         `p`, `z` and `tau` (of size 1 along `axis`); float64 for float64 logits, else float32.
     """
     last = len(x.shape) - 1
-    if keras.backend.standardize_dtype(x.dtype) not in ("float32", "float64"):
-        x = ops.cast(x, "float32")
+    x = ops.cast(x, wide(x.dtype))
     if axis == last:
         return _on_last_axis(x, power)
     p, z, tau = _on_last_axis(ops.moveaxis(x, axis, -1), power)

@@ -1,4 +1,4 @@
-"""Find the support of sparsemax and entmax 1.5, exactly and without a sort.
+"""Find the support of sparsemax and entmax 1.5, without a sort where a loop is cheaper.
 
 Let `z` be the logits minus their maximum, and `q` 1 (sparsemax) or 2 (entmax 1.5). A class has a
 positive probability where `z_i > tau`; `tau` is the root of `f(tau) = sum_j max(z_j - tau, 0)^q -
@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_sac._backend import is_exported_by_torch
+from keras_sac._backend import is_exported_by_torch, reading_waits
 from keras_sac.heads._last_axis import cast, largest, relu, row_sums, sign, total
 
 # Up to this number of classes, and of pairs in all rows, all pairs are compared at once, which
@@ -61,7 +61,7 @@ def threshold(z: Any, power: int) -> Any:
         Tensor of shape `(..., 1)`; NaN where the row has a NaN.
     """
     n = z.shape[-1]
-    if is_exported_by_torch():
+    if is_exported_by_torch() or reading_waits(z):
         return _by_sorting(z, power)
     if n is None or n < _MANY:
         return _newton(z, _below(z), power, True)
@@ -71,10 +71,11 @@ def threshold(z: Any, power: int) -> Any:
 
 
 def _by_sorting(z: Any, power: int) -> Any:
-    """Find the threshold from the sorted logits, for the export of torch graphs.
+    """Find the threshold from the sorted logits, where torch should not loop.
 
     An exported torch graph cannot have a loop whose length depends on the data: tracing would fix
-    the number of steps to that of one input.
+    the number of steps to that of one input. And on an accelerator eager torch would wait for each
+    step of the loop, to learn whether it was the last.
 
     Args:
         z: `(..., n)`, as for `threshold`.

@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -32,11 +33,7 @@ class EndOfTraining:
         if callbacks is None:
             self._warn(masks, steps)
             return
-        found = [each for each in callbacks.callbacks if isinstance(each, _LastCallback)]
-        if not found:
-            found = [_LastCallback()]
-            callbacks.callbacks.append(found[0])
-        found[0].end = lambda: self._warn(masks, steps)
+        callbacks.callbacks.append(_LastCallback(lambda: self._warn(masks, steps)))
 
     def _warn(self, masks: Masks | None, steps: int) -> None:
         problems = [] if masks is None else _problems(masks)
@@ -49,12 +46,17 @@ class EndOfTraining:
 
 
 class _LastCallback(keras.callbacks.Callback):
-    def __init__(self):
+    """Calls a function once when the training ends."""
+
+    def __init__(self, end: Callable[[], None]):
         super().__init__()
-        self.end = lambda: None
+        self._end: Callable[[], None] | None = end
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        self.end()
+        # A list of callbacks that the user has made keeps this one for the next training.
+        end, self._end = self._end, None
+        if end is not None:
+            end()
 
 
 def callbacks_of_fit() -> keras.callbacks.CallbackList | None:

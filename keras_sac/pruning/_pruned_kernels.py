@@ -1,13 +1,14 @@
 """Decide which kernels are pruned, and with which schedule and pattern."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
 
 from keras_sac._model import Kernel, Selection, Selector, as_selections, select_kernels
-from keras_sac.pruning._patterns import Pattern
+from keras_sac.pruning._patterns import Pattern, Unstructured
 from keras_sac.pruning._schedules import PruningSchedule
 
 
@@ -123,4 +124,20 @@ def select_pruned(
         own_pattern = target.pattern if target and target.pattern is not None else pattern
         own_pattern.check(kernel)
         pruned.append(PrunedKernel(kernel, own_schedule, own_pattern))
+    _warn_of_guesses(pruned)
     return pruned, skipped
+
+
+def _warn_of_guesses(pruned: Sequence[PrunedKernel]) -> None:
+    guessed = [
+        f"{each.kernel.path} {each.kernel.shape} (filters along axis {each.kernel.output_axis})"
+        for each in pruned
+        if each.kernel.is_guessed and not isinstance(each.pattern, Unstructured)
+    ]
+    if guessed:
+        warnings.warn(
+            "An optimizer does not see layers, and nothing tells which axes of these kernels are "
+            f"filters and inputs: {', '.join(guessed)}. Pass the layers as `targets=`, which "
+            "decides it by their classes.",
+            stacklevel=4,
+        )

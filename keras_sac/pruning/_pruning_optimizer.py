@@ -168,11 +168,11 @@ class PruningOptimizer(WrappingOptimizer):
                 masks.begin()
         if not self.criterion.needs_gradients:
             return
-        pruned = {each.kernel.index for each in masks.kernels}
+        rows = {each.kernel.index: each.kernel.shape[0] for each in masks.kernels}
         relevant = {
-            index: _backend.dense(gradient)
+            index: _backend.dense(gradient, rows[index])
             for index, gradient in zip(map(self._get_variable_index, variables), grads, strict=True)
-            if gradient is not None and index in pruned
+            if gradient is not None and index in rows
         }
         summed = _backend.sum_over_replicas(list(relevant.values()))
         gradients = unscaled(self.inner_optimizer, summed)
@@ -193,8 +193,9 @@ class PruningOptimizer(WrappingOptimizer):
     def refresh(self) -> None:
         """Refresh the masks that are due for the next batch, and apply all masks.
 
-        With `refreshes="on_call"` call this before each batch, outside of the compiled step. In a
-        callback on JAX, call `model.jax_state_sync()` first.
+        With `refreshes="on_call"` call this before each batch, outside of the compiled step, once
+        `optimizer.build(model.trainable_variables)` has made the masks. In a callback on JAX, call
+        `model.jax_state_sync()` first.
 
         Raises:
             ValueError: if the optimizer is not built.

@@ -18,6 +18,8 @@ def sparsity(model: keras.Model) -> "pd.DataFrame":
 
     `sparsity = zeros / weights`
 
+    A quantized kernel is read unpacked, a kernel with LoRA adapters with their product added.
+
     Args:
         model: a built model. Its kernels are the variables that `PruningOptimizer` prunes by
             default, trainable or frozen. A warning says if these are less than 90 % of the weights
@@ -41,11 +43,11 @@ def sparsity(model: keras.Model) -> "pd.DataFrame":
     rows = []
     kernels, skipped = _counted(model)
     for kernel in kernels:
-        values = keras.ops.convert_to_numpy(kernel.variable)
+        values = kernel.values()
         rows.append(
             {
                 "path": kernel.path,
-                "shape": kernel.shape,
+                "shape": values.shape,
                 "weights": values.size,
                 "zeros": values.size - int(np.count_nonzero(values)),
             }
@@ -80,13 +82,13 @@ def filter_sparsity(model: keras.Model) -> "pd.DataFrame":
     rows = []
     kernels, skipped = _counted(model)
     for kernel in kernels:
-        values = keras.ops.convert_to_numpy(kernel.variable)
-        values = np.moveaxis(values, kernel.output_axis, 0)
-        nonzero = np.any(values.reshape(len(values), -1) != 0, axis=1)
+        values = kernel.values()
+        filters = np.moveaxis(values, kernel.output_axis, 0)
+        nonzero = np.any(filters.reshape(len(filters), -1) != 0, axis=1)
         rows.append(
             {
                 "path": kernel.path,
-                "shape": kernel.shape,
+                "shape": values.shape,
                 "filters": nonzero.size,
                 "zero_filters": nonzero.size - int(np.count_nonzero(nonzero)),
             }
@@ -102,8 +104,8 @@ def _counted(model: keras.Model) -> tuple[list[Kernel], dict[str, str]]:
     """
     kernels = kernels_of(model)
     others = [k for k in describe(model.weights, [model]) if k.skip_reason is not None]
-    # A variable with one axis is no kernel, and a depthwise kernel is documented not to be pruned.
-    large = [k for k in others if not k.never]
+    # Not biases and depthwise kernels, and not what a layer never trains, such as the basis of SAC.
+    large = [k for k in others if not k.never and k.variable.trainable]
     left_out, counted = sum(k.size for k in large), sum(k.size for k in kernels)
     if left_out > 0.1 * (counted + left_out):
         listed = sorted(large, key=lambda k: -k.size)[:3]

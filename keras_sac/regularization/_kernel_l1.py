@@ -7,7 +7,6 @@ import keras
 
 from keras_sac._arguments import at_least_zero
 from keras_sac._model import (
-    Kernel,
     Selection,
     all_layers,
     as_list,
@@ -75,7 +74,7 @@ def add_kernel_l1(model: keras.Model, strength: float, *, targets: Any = None) -
     """
     kernels = kernels_of(model)
     strength = at_least_zero("strength", strength)
-    selected = _selected(model, kernels, targets)
+    selected = _selected(model, targets)
     _check_regularizers(selected)
     if strength:
         _add(model, selected, strength)
@@ -96,13 +95,12 @@ def add_kernel_l1(model: keras.Model, strength: float, *, targets: Any = None) -
     )
 
 
-def _selected(model: keras.Model, kernels: Sequence[Kernel], targets: Any) -> list[keras.Variable]:
-    if targets is None:
-        return [kernel.variable for kernel in kernels]
+def _selected(model: keras.Model, targets: Any) -> list[keras.Variable]:
     # Each target must select a kernel. Two targets may select the same one.
     selected: dict[int, keras.Variable] = {}
-    for target in as_list(targets):
-        found, _ = select_kernels(model.weights, [Selection(target)], [model], purpose="penalized")
+    for target in [None] if targets is None else as_list(targets):
+        selections = None if target is None else [Selection(target)]
+        found, _ = select_kernels(model.weights, selections, [model], purpose="penalized")
         selected.update({kernel.index: kernel.variable for kernel, _ in found})
     return [selected[index] for index in sorted(selected)]
 

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_sac import _backend
 from keras_sac._arguments import at_least_zero, integer, is_verbose
-from keras_sac._model import Copies, batch_of, check_graph, reachable_layers, symbolic_inputs
+from keras_sac._model import (
+    Copies,
+    batch_of,
+    check_graph,
+    reachable_layers,
+    symbolic_inputs,
+    to_numpy,
+)
 from keras_sac._run import IN_A_ROW, largest_difference, median_milliseconds
 from keras_sac._table import table
 from keras_sac.sparse_runtime._layer_choice import (
@@ -145,7 +153,9 @@ def _whole_model(
         for layer in [model, *reachable_layers(model)]
     )
     for batch in batches.values():
-        off = _distance(runtime.predict_on_batch(batch), model.predict_on_batch(batch))
+        # TF32, the default of some products on a GPU, has errors of 1e-3.
+        with _backend.in_full_precision():
+            off = _distance(runtime.predict_on_batch(batch), model.predict_on_batch(batch))
         if not off <= tolerance:
             return {}, f"outputs differ by {off:.1e} of the largest, more than {tolerance:g}"
     row: Row = {}
@@ -191,7 +201,7 @@ def _batches(model: Any, sample: Any, batch_sizes: Sequence[int] | None) -> dict
     check_graph(model, "to_sparse_runtime", otherwise)
     if not model.weights:
         raise ValueError(f"The model {model.name!r} has no weights, and so no zeros to skip.")
-    arrays = [np.asarray(each) for each in keras.tree.flatten(sample)]
+    arrays = [to_numpy(each) for each in keras.tree.flatten(sample)]
     wanted = keras.tree.flatten(symbolic_inputs(model))
     lengths = {len(each) if each.ndim else 0 for each in arrays}
     if len(arrays) != len(wanted) or len(lengths) != 1 or 0 in lengths:

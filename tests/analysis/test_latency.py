@@ -10,6 +10,7 @@ from keras_sac import export, latency
 from keras_sac._model._sample_inputs import batch_of, noise
 from keras_sac._run import _clock
 from keras_sac._run._engines import engine_of, flat
+from tests.cuda_tensors import CudaTensor
 
 
 @pytest.fixture
@@ -57,6 +58,20 @@ def test_a_file_in_its_engines(model, tmp_path, rng):
     assert found["threads"].tolist() == [1, 1]
     other = latency(os.fspath(path), x, batch_sizes=[2], engine="openvino", repeats=5)
     assert other["engine"].tolist() == ["openvino"]
+
+
+def test_the_state_of_a_model_is_kept(rng):
+    model = keras.Sequential(
+        [keras.Input(batch_shape=(2, 5, 3)), keras.layers.LSTM(4, stateful=True)]
+    )
+    x = rng.normal(size=(2, 5, 3))
+    model.predict(x, batch_size=2, verbose=0)
+    before = [keras.ops.convert_to_numpy(each).copy() for each in model.layers[0].states]
+    # Keras on JAX does not move the state on in `predict`.
+    assert all(each.any() for each in before) or keras.backend.backend() == "jax"
+    latency(model, CudaTensor(x.astype("float32")), batch_sizes=[2], repeats=2)
+    for state, old in zip(model.layers[0].states, before, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(state), old)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 import dataclasses
 import pickle
+import re
 
 import keras
 import numpy as np
 import pytest
+from sklearn.decomposition import NMF, PCA, IncrementalPCA, TruncatedSVD
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from keras_sac.bases import Basis
+from keras_sac.bases import Basis, pca
 
 pytestmark = pytest.mark.backend_free
 
@@ -215,3 +218,80 @@ def test_load_refuses_our_format_with_other_content(tmp_path):
     np.savez(tmp_path / "wide.npz", format="keras_sac.Basis/1", kind="pca", matrix=np.ones((2, 3)))
     with pytest.raises(ValueError, match="more columns than rows"):
         Basis.load(tmp_path / "wide.npz")
+
+
+def test_the_repr_takes_one_line(rng, basis):
+    assert repr(Basis(np.eye(4)[:, :2])) == '<Basis "custom": rank 2 of 4 inputs>'
+    x = rng.normal(size=(50, 6)) * [3, 2, 1, 1, 1, 1]
+    text = repr(pca(x, 2))
+    assert re.fullmatch(
+        r'<Basis "pca": rank 2 of 6 inputs, \d\d\.\d % of the variance of 50 samples>', text
+    )
+
+
+def test_transform_centers_where_there_is_a_mean(rng, basis):
+    x = (1e4 + rng.normal(size=(7, 2, 6))).astype(np.float32)
+    exact = (x - basis.mean.astype(float)) @ basis.matrix.astype(float)
+    found = basis.transform(x)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+    plain = Basis(basis.matrix)
+    np.testing.assert_allclose(plain.transform(x[0, 0]), x[0, 0] @ basis.matrix, rtol=1e-6)
+    found = basis.transform(x.astype(float))
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, exact, rtol=1e-12)
+    tensor = keras.ops.convert_to_tensor(x)
+    np.testing.assert_array_equal(basis.transform(tensor), basis.transform(x))
+
+
+@pytest.mark.parametrize("x", [np.zeros((2, 5)), np.zeros(()), np.array([["a"] * 6])])
+def test_transform_refuses(basis, x):
+    with pytest.raises(ValueError, match=r"`x` must hold real numbers of shape \(\.\.\., 6\)"):
+        basis.transform(x)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "kind"),
+    [
+        (PCA(3), "pca"),
+        (PCA(3, whiten=True), "pca_whitened"),
+        (PCA(0.9), "pca"),
+        (PCA(3, svd_solver="randomized", random_state=0), "pca"),
+        (IncrementalPCA(3, batch_size=20), "pca"),
+        (IncrementalPCA(3, batch_size=20, whiten=True), "pca_whitened"),
+        (TruncatedSVD(3, algorithm="arpack", random_state=0), "custom"),
+    ],
+)
+def test_from_a_fitted_estimator(rng, estimator, kind):
+    x = rng.normal(size=(80, 6)) * [5, 4, 3, 2, 1, 1] + 2
+    projections = estimator.fit(x).transform(x)
+    basis = Basis.from_sklearn(estimator)
+    assert basis.kind == kind
+    np.testing.assert_allclose(basis.transform(x), projections, atol=1e-5)
+    ddof = 0 if kind == "custom" else 1
+    np.testing.assert_allclose(basis.variances, projections.var(axis=0, ddof=ddof), rtol=1e-2)
+    ratios = estimator.explained_variance_ratio_
+    np.testing.assert_allclose(basis.explained_variance_ratio, ratios, rtol=1e-5)
+    assert basis.n_samples == (None if kind == "custom" else 80)
+
+
+def test_a_basis_of_scikit_learn_is_ours(rng):
+    x = rng.normal(size=(80, 6)) * [6, 5, 4, 3, 2, 1] + 2
+    theirs, ours = Basis.from_sklearn(PCA(3).fit(x)), pca(x, 3)
+    np.testing.assert_allclose(np.abs(theirs.matrix), np.abs(ours.matrix), atol=1e-5)
+    for name in ("mean", "spectrum", "variances", "total_variance", "n_samples"):
+        np.testing.assert_allclose(getattr(theirs, name), getattr(ours, name), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (PCA(3), "PCA, which has no `components_`. Call its `fit"),
+        (LinearDiscriminantAnalysis(), "`bases.lda`"),
+        (NMF(2).fit(np.ones((5, 3))), r"Received: NMF.*from_matrix\(estimator\.components_\.T\)"),
+        (np.eye(3), "Received: ndarray"),
+    ],
+)
+def test_refuses_other_estimators(estimator, message):
+    with pytest.raises(ValueError, match=message):
+        Basis.from_sklearn(estimator)

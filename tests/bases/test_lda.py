@@ -219,3 +219,11 @@ def test_rank_above_classes_less_one(data):
         lda(x, y, 5)
     with pytest.raises(ValueError, match="1 and 15 .the number of features.. Received: rank=16"):
         lda_pca(x, y, 16)
+
+
+@pytest.mark.parametrize("make", [lda, lda_pca])
+def test_a_rank_in_the_place_of_the_labels(rng, make):
+    x, y = clusters(rng, 60, 5, 4)
+    for data in (x, Moments.from_data(x, y), (x, y)):
+        with pytest.raises(ValueError, match="one class per sample.*labels=2.*`rank=2`"):
+            make(data, 2)

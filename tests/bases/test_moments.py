@@ -1,8 +1,9 @@
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
-from keras_sac.bases import Moments, _device
+from keras_sac.bases import Moments, _device, _moments, pca
 from tests.bases.correlated_data import clusters, correlated
 
 pytestmark = pytest.mark.backend_free
@@ -211,6 +212,27 @@ def test_string_classes_that_appear_late(dtype):
     np.testing.assert_allclose(moments.class_means[2], x[[1, 4]].mean(0), atol=1e-6)
 
 
+@pytest.mark.parametrize("missing", [np.nan, None, pd.NA, pd.NaT, np.float32("nan")])
+@pytest.mark.parametrize("kind", ["object", "series", "category", "string"])
+def test_missing_labels_are_no_class(rng, missing, kind):
+    labels = np.array(["cat", "dog", missing, "dog"], dtype=object)
+    if kind != "object":
+        types = {"series": None, "category": "category", "string": "string"}
+        labels = pd.Series(labels, dtype=types[kind])
+    with pytest.raises(
+        ValueError, match="batch 0 with 1 of 4 labels that are NaN or None.*sample 2"
+    ):
+        Moments.from_data(rng.normal(size=(4, 2)), labels)
+
+
+def test_missing_integer_labels(rng):
+    labels = pd.Series([1, None, 2], dtype="Int64")
+    with pytest.raises(ValueError, match="with 1 of 3 labels that are NaN or None"):
+        Moments.from_data(rng.normal(size=(3, 2)), labels)
+    moments = Moments.from_data(rng.normal(size=(3, 2)), labels.fillna(1))
+    assert moments.classes.tolist() == [1, 2]
+
+
 def test_without_labels_there_are_no_classes(rng):
     moments = Moments.from_data(rng.normal(size=(5, 2)))
     assert moments.classes is moments.class_counts is moments.class_means is None
@@ -288,7 +310,7 @@ def test_refuses_data_that_are_not_finite(rng, batch, value):
         (np.zeros((3, 4)), [0, 1], r"labels of shape \(2,\)"),
         (np.zeros((3, 4)), np.eye(3), "one-hot.*np.argmax"),
         (np.zeros((3, 4)), [0.5, 1, 0], "whole numbers"),
-        (np.zeros((3, 4)), [np.nan, 1, 0], "whole numbers"),
+        (np.zeros((3, 4)), [1, np.nan, 0], "missing.*batch 1 with 1 of 3.*sample 1"),
         (np.zeros((3, 4)), [1j, 1, 0], "integers or strings"),
         (np.zeros((3, 4)), list("abc"), "all integers or all strings"),
         (np.zeros((3, 4)), None, "batch 1 without labels, unlike the batches before it"),
@@ -348,6 +370,13 @@ def test_an_empty_batch_changes_nothing(rng):
     moments = Moments().update(x)
     moments.update(np.zeros((0, 3)))
     assert_moments(moments, x)
+
+
+def test_more_features_than_a_covariance_can_have(monkeypatch):
+    monkeypatch.setattr(_moments, "_memory", lambda: 16 * 10**9)
+    batches = iter([np.zeros((2, 200_000), np.float32)])
+    with pytest.raises(ValueError, match=r"200,000 features takes 480 GB.*16 GB.*`bases.dct`"):
+        pca(batches, 3)
 
 
 def test_verbose_is_checked():

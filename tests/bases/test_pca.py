@@ -1,9 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from keras_sac.bases import Moments, pca
+from keras_sac.bases import Moments, lda, lda_pca, pca
 from tests.bases.correlated_data import assert_orthonormal, correlated, smallest_cosine
 
 pytestmark = pytest.mark.backend_free
@@ -181,3 +182,29 @@ def test_refuses_other_data():
     for width in (3, 30):
         with pytest.raises(ValueError, match="9 labels for 10 samples"):
             pca((np.ones((10, width)), np.arange(9)), 1)
+
+
+@pytest.mark.parametrize("make", [pca, lda, lda_pca])
+def test_a_fraction_as_rank_points_to_choose_rank(rng, make):
+    x = rng.normal(size=(30, 4))
+    with pytest.raises(ValueError, match=r"rank=0\.95.*choose_rank\(.*explained_variance=0\.95\)"):
+        make(x, rank=0.95) if make is pca else make(x, np.arange(30) % 3, rank=0.95)
+
+
+@pytest.mark.parametrize("samples", [178, 10])
+def test_one_feature_of_another_unit_is_named(rng, samples):
+    x = rng.normal(size=(samples, 13))
+    x[:, 12] *= 100
+    with pytest.warns(UserWarning, match=r"Feature 12 of 13 holds 99\.\d% .*scale them first"):
+        basis = pca(x, 2)
+    assert np.argmax(np.abs(basis.matrix[:, 0])) == 12
+    # Scaled, or with all columns, there is nothing to warn of.
+    pca(x / x.std(axis=0), 2)
+    pca(rng.normal(size=(30, 3)) * [1, 1, 100], 3)
+    pca(np.ones((30, 3)), 2)
+
+
+def test_a_wide_data_frame_is_solved_as_an_array(rng):
+    x = rng.normal(size=(10, 40))
+    frame = pd.DataFrame(x).astype({0: "Float64"})
+    np.testing.assert_allclose(pca(frame, 3).matrix, pca(x, 3).matrix, atol=1e-6)

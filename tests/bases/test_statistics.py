@@ -38,5 +38,17 @@ def test_seed_and_kind_stay(rng):
 
 def test_another_width(rng):
     moments = Moments.from_data(rng.normal(size=(20, 6)), verbose=0)
-    with pytest.raises(ValueError, match="width 5.*width 6"):
+    with pytest.raises(ValueError, match="must have 5 features.*6 features"):
         with_statistics(Basis(np.eye(5)[:, :2]), moments)
+
+
+def test_a_matrix_and_data_as_they_are(rng):
+    x = rng.normal(size=(50, 6))
+    matrix = rng.normal(size=(6, 2))
+    found = with_statistics(matrix, x, verbose=0)
+    known = with_statistics(Basis(matrix), Moments.from_data(x, verbose=0))
+    np.testing.assert_array_equal(found.matrix, known.matrix)
+    np.testing.assert_array_equal(found.variances, known.variances)
+    assert found.kind == "custom"
+    batches = ((x[i : i + 10], np.zeros(10)) for i in range(0, 50, 10))
+    np.testing.assert_allclose(with_statistics(matrix, batches).mean, known.mean, atol=1e-6)

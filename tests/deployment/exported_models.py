@@ -106,16 +106,16 @@ def transposed():
 class Plain(keras.Model):
     """A subclassed model of stock layers."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, last=None, **kwargs):
         super().__init__(**kwargs)
-        self.hidden, self.last = layers.Dense(16), layers.Dense(2)
+        self.hidden, self.last = layers.Dense(16), last or layers.Dense(2)
 
     def call(self, inputs):
         return self.last(keras.ops.relu(self.hidden(inputs)))
 
 
-def subclassed():
-    model = Plain()
+def subclassed(last=None):
+    model = Plain(last)
     model(np.ones((2, 5), "float32"))
     return pruned(model)
 

@@ -273,7 +273,13 @@ class Unknown(keras.Model):
         ),
         (Unknown, "m", {}, ValueError, "has no weights yet. Call it on a batch"),
         (lambda: "model.keras", "m", {}, ValueError, "Expected a `keras.Model`. Received: str"),
-        (models.subclassed, "m", {"merge": "always"}, ValueError, "Functional or Sequential"),
+        (
+            lambda: models.subclassed(SACDense(2, "random", rank=4)),
+            "m",
+            {"merge": "always"},
+            ValueError,
+            "Functional or Sequential",
+        ),
         (
             lambda: keras.Sequential(
                 [keras.Input((3, 4)), layers.TimeDistributed(SACDense(2, "random", rank=4))]

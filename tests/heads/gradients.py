@@ -6,15 +6,19 @@ import keras
 import numpy as np
 
 
+def leaf(x):
+    """Return a torch tensor of an array that collects gradients, on the device of Keras."""
+    x = np.asarray(x)
+    return keras.ops.convert_to_tensor(x, str(x.dtype)).detach().clone().requires_grad_()
+
+
 def vjp(function, x, upstream):
     """Return `upstream^T df/dx` as NumPy, of a function of one tensor."""
     backend = keras.backend.backend()
     if backend == "torch":
-        import torch
-
-        leaf = torch.tensor(np.asarray(x), requires_grad=True)
-        function(leaf).backward(torch.tensor(np.asarray(upstream)))
-        return leaf.grad.numpy()
+        x = leaf(x)
+        function(x).backward(keras.ops.convert_to_tensor(upstream, str(upstream.dtype)))
+        return x.grad.cpu().numpy()
     if backend == "jax":
         import jax
 

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_sac import Entmax15, Sparsemax
-from tests.heads import reference
+from tests.heads import gradients, reference
 
 LAYERS = {"sparsemax": Sparsemax, "entmax15": Entmax15}
 
@@ -74,6 +74,15 @@ def test_mixed_precision(name, policy, rng):
         assert keras.backend.standardize_dtype(p.dtype) == policy.removeprefix("mixed_")
         expected = reference.HEADS[name](x if given is None else np.where(mask, x, -np.inf))
         np.testing.assert_allclose(numpy(ops.cast(p, "float32")), expected, atol=0.02)
+
+
+def test_mask_in_float64(name, rng):
+    x = rng.normal(size=(3, 30))
+    mask = x < 1
+    with gradients.float64():
+        p = LAYERS[name](dtype="float64")(ops.convert_to_tensor(x, "float64"), mask=mask)
+        expected = reference.HEADS[name](np.where(mask, x, -np.inf))
+        np.testing.assert_allclose(numpy(p), expected, atol=1e-13)
 
 
 def test_as_attention(rng):

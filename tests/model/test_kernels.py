@@ -145,6 +145,23 @@ def test_subclasses_have_the_axes_of_their_class():
     assert "depthwise" in of(mixing.variables, "kernel", [mixing]).skip_reason
 
 
+@pytest.mark.parametrize(
+    ("layer", "guessed"),
+    [
+        (L.Conv2DTranspose(5, 3, name="up"), True),
+        (L.Conv2D(5, 3, use_bias=False, name="block"), True),
+        (L.Conv2DTranspose(5, 3, name="up_transpose"), False),
+        (L.Conv2D(5, 3, use_bias=False, name="conv_1"), False),
+        (L.Conv2DTranspose(7, 3, name="up"), False),
+        (L.Dense(5, name="up"), False),
+    ],
+)
+def test_axes_without_evidence_are_marked_as_a_guess(layer, guessed):
+    layer.build((None, 6, 6, 5))
+    assert of(layer.variables, "kernel").is_guessed == guessed
+    assert not of(layer.variables, "kernel", [layer]).is_guessed
+
+
 def with_zeros(rng, layer, *input_shape):
     layer.build((None, *input_shape))
     kernel = layer.weights[0]

@@ -275,3 +275,58 @@ def test_pca_of_each_kind_is_the_same(tmp_path, x):
     expected = pca(x, 2).matrix
     for make in KINDS.values():
         np.testing.assert_allclose(pca(make(x, tmp_path), 2).matrix, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["coo", "csc", "csr", "dia", "bsr", "lil", "dok"])
+@pytest.mark.parametrize("family", ["matrix", "array"])
+def test_every_kind_of_sparse_array(rng, kind, family):
+    dense = rng.poisson(0.2, (40, 6)).astype(float)
+    data = getattr(scipy.sparse, f"{kind}_{family}")(scipy.sparse.csr_array(dense))
+    np.testing.assert_array_equal(collect(data, batch_size=7)[0], dense)
+    np.testing.assert_array_equal(collect([data, data])[0], np.concatenate([dense, dense]))
+    y = np.arange(40)
+    np.testing.assert_array_equal(collect((data, y), batch_size=7)[1], y)
+
+
+def frame():
+    return pd.DataFrame(
+        {"a": [0.5, 1.5, 2.5], "b": [True, False, True], "c": np.array([1, 2, 3], "int8")}
+    )
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        {},
+        {"a": "float32"},
+        {"a": "Float64"},
+        {"a": "Float32", "b": "boolean", "c": "Int8"},
+        {"b": "boolean"},
+        {"c": pd.SparseDtype("int8", 0)},
+    ],
+)
+def test_data_frames_of_several_types(types):
+    data = frame().astype(types)
+    x, _ = collect(data, batch_size=2)
+    assert x.dtype.kind == "f"
+    np.testing.assert_array_equal(x, [[0.5, 1, 1], [1.5, 0, 2], [2.5, 1, 3]])
+    np.testing.assert_array_equal(collect([data, data])[0], np.concatenate([x, x]))
+
+
+def test_missing_values_in_a_data_frame_are_not_finite():
+    data = frame().astype({"c": "Int8"})
+    data.loc[1, "c"] = pd.NA
+    with pytest.raises(ValueError, match="first bad column is 2, where sample 1 is nan"):
+        Moments.from_data(data)
+
+
+def test_columns_that_are_no_numbers_are_named():
+    data = frame().assign(
+        city=pd.Categorical(["x", "y", "x"]),
+        day=pd.to_datetime(["2020-01-01"] * 3),
+        name=["p", "q", "r"],
+    )
+    message = r"3 of 6 columns.*'city' \(category\), 'day' \(datetime.*'name' \(.*get_dummies"
+    for source in (data, [data]):
+        with pytest.raises(ValueError, match=message):
+            collect(source)

@@ -79,6 +79,16 @@ def test_state_that_does_not_fit_is_named_with_what_follows(tmp_path):
     np.testing.assert_array_equal(built.get_weights()[0], again.get_weights()[0])
 
 
+@SKIPPED
+def test_weights_without_state_of_an_optimizer_are_no_mistake(tmp_path):
+    model().save_weights(tmp_path / "m.weights.h5")
+    again = model()
+    again.compile(pruning(), "mse")
+    again.load_weights(tmp_path / "m.weights.h5")
+    train(again, 20)
+    assert zeros(again) == pytest.approx([0.9, 0.9], abs=0.01)
+
+
 def test_the_state_tree_of_a_training_fits_a_built_optimizer():
     def net():
         keras.utils.clear_session()

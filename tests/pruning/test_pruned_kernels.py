@@ -5,7 +5,7 @@ import json
 import keras
 import pytest
 
-from keras_sac.pruning import NM, Block, ConstantSparsity, Target, Unstructured
+from keras_sac.pruning import NM, Block, ConstantSparsity, Filters, Target, Unstructured
 from keras_sac.pruning._pruned_kernels import as_targets, select_pruned
 from tests.model.models import SELECTORS, ends, mixed
 
@@ -26,6 +26,21 @@ def picked(model, targets, pattern=None):
     assert len(paths) + len(skipped) == len(model.trainable_variables)
     assert all(skipped.values())
     return ends(paths)
+
+
+def test_a_pattern_on_guessed_axes_warns_once_for_all():
+    class UpBlock(L.Conv2DTranspose):
+        pass
+
+    layers = [keras.Input((6, 6, 4)), UpBlock(4, 3, name="up"), UpBlock(4, 3, name="higher")]
+    model = keras.Sequential(layers)
+    variables = model.trainable_variables
+    with pytest.warns(UserWarning, match=r"up/kernel .*axis 3.*higher/kernel.*Pass the layers"):
+        select_pruned(variables, None, SCHEDULE, Filters())
+    # Warnings are errors here.
+    select_pruned(variables, None, SCHEDULE, Unstructured())
+    chosen, _ = select_pruned(variables, as_targets(model.layers), SCHEDULE, Filters())
+    assert [each.kernel.output_axis for each in chosen] == [2, 2]
 
 
 def test_the_first_target_that_picks_a_variable_counts(model):

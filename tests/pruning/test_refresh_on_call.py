@@ -21,6 +21,9 @@ class Refresh(keras.callbacks.Callback):
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
 
+    def on_train_begin(self, logs=None):
+        self.model.optimizer.build(self.model.trainable_variables)
+
     def on_train_batch_begin(self, batch, logs=None):
         self.sync()
         self.model.optimizer.refresh()

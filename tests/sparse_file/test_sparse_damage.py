@@ -261,6 +261,16 @@ def test_zeros_that_the_model_has_no_place_for(rng, path, into):
         tracemalloc.stop()
 
 
+def test_a_model_of_almost_only_zeros_is_no_lie(tmp_path):
+    model = keras.Sequential([keras.Input((3000,)), keras.layers.Dense(2000, name="zeros")])
+    kernel = np.zeros((3000, 2000), "float32")
+    kernel[7, 9] = 3.0
+    model.layers[0].set_weights([kernel, np.zeros(2000)])
+    path = save_sparse(model, tmp_path / "m.sparse")
+    assert path.stat().st_size < 20_000
+    np.testing.assert_array_equal(load_sparse(path).layers[0].get_weights()[0], kernel)
+
+
 def units(members, name, number):
     config = json.loads(members["config.json"])
     (layer,) = (each for each in config["config"]["layers"] if each["config"]["name"] == name)

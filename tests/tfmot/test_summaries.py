@@ -46,6 +46,7 @@ def test_sparsity_and_threshold_of_each_kernel(tmp_path):
         assert thresholds[2 * STEPS] == pytest.approx(np.abs(kernel[kernel != 0]).min())
 
 
+@pytest.mark.filterwarnings("ignore:The `PruningOptimizer` pruned nothing")
 def test_it_is_a_tensorboard_callback_too(tmp_path):
     layer = prune_low_magnitude(keras.layers.Dense(4), ConstantSparsity(0.5, 1000))
     model = keras.Sequential([keras.Input((8,)), layer])

@@ -23,7 +23,7 @@ def train(rank: int, folder: str, criterion: str, order: str) -> None:
     optimizer = common.optimizer(criterion)
     if order == "optimizer first":
         if rank:
-            generator = np.random.default_rng(rank)
+            generator = np.random.default_rng(100 + rank)
             model.set_weights([generator.normal(0.0, 0.2, w.shape) for w in model.get_weights()])
         optimizer.build(model.trainable_variables)
     parallel = torch.nn.parallel.DistributedDataParallel(model)
