@@ -61,6 +61,14 @@ def test_another_optimizer_goes_on_at_the_same_step_with_the_same_masks():
     np.testing.assert_array_equal(model.get_weights()[0] == 0, before == 0)
 
 
+def test_with_gradient_accumulation_a_step_is_an_update():
+    model = prune_low_magnitude(sequential(6, 4), PolynomialDecay(0.25, 0.75, 1, 8, frequency=1))
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+    fit(compiled(model, optimizer))
+    assert model.optimizer.pruning_step == STEPS // 2
+    assert [zeros(layer) for layer in model.layers] == [36, 18]
+
+
 def test_a_model_with_nothing_marked_is_reported():
     model = compiled(sequential(4))
     with pytest.warns(UserWarning, match="found nothing to prune"):
