@@ -110,6 +110,7 @@ class SparseHeadLoss(keras.losses.Loss):
         policy = keras.dtype_policies.get(dtype or keras.config.floatx())
         super().__init__(name=name, reduction=reduction, dtype=wide(policy.compute_dtype))
         self.axis = integer_axis(kind, axis)
+        self._row_weights = RowWeights(self.axis, self.dtype)
         self.label_smoothing = float(smoothing)
         self.ignore_class = (
             None if ignore_class is None else integer("ignore_class", ignore_class, -(2**31))
@@ -120,31 +121,29 @@ class SparseHeadLoss(keras.losses.Loss):
         # Checked here, because Keras casts integers to floats before `call`.
         logits, axis = self._checked(y_pred)
         labels, of_rows = as_labels(y_true, logits, axis)
-        row_weights = RowWeights(axis, self.dtype)
-        weights = row_weights(logits, y_pred, sample_weight)
-        present = row_weights(logits, y_pred)
+        weights = present = self._row_weights(logits, y_pred)
+        if sample_weight is not None:
+            weights = self._row_weights(logits, y_pred, sample_weight)
         if len(weights.shape) != len(present.shape):
             # Keras removes a last axis of 1.
             weights = ops.reshape(weights, ops.shape(present))
-        if self.ignore_class is None:
-            kept = present
-        elif of_rows:
-            kept = ops.where(ops.equal(labels, self.ignore_class), 0.0, present)
-        else:
-            raise ValueError(
-                "`ignore_class` needs class numbers as labels. Received: ignore_class="
-                f"{self.ignore_class}, labels.shape={tuple(labels.shape)}. Give the rows to ignore "
-                "a `sample_weight` of 0 instead."
-            )
-        counts = ops.logical_and(ops.not_equal(weights, 0), ops.not_equal(kept, 0))
+        if self.ignore_class is not None:
+            if not of_rows:
+                raise ValueError(
+                    "`ignore_class` needs class numbers as labels. Received: ignore_class="
+                    f"{self.ignore_class}, labels.shape={tuple(labels.shape)}. Give the rows to "
+                    "ignore a `sample_weight` of 0 instead."
+                )
+            ignored = ops.equal(labels, self.ignore_class)
+            weights, present = (ops.where(ignored, 0.0, each) for each in (weights, present))
+        counts = ops.not_equal(weights, 0)
         # Not by products: the loss of a row without a class is NaN, and NaN times 0 too.
         labels = ops.where(counts if of_rows else ops.expand_dims(counts, axis), labels, 0)
         logits = ops.where(ops.expand_dims(counts, axis), logits, 0)
-        weights = ops.where(counts, weights, 0)
         if self.reduction in ("mean", "sum_over_batch_size"):
             # As Keras: the mean is over the rows that the mask leaves, whatever their weight.
-            rows = ops.sum(ops.ones_like(kept))
-            weights = weights * ops.cast(ops.divide_no_nan(rows, ops.sum(kept)), weights.dtype)
+            fraction = ops.mean(present)
+            weights = weights * ops.cast(ops.divide_no_nan(1.0, fraction), weights.dtype)
         return super().__call__(labels, logits, weights)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
