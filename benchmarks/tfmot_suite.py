@@ -20,6 +20,7 @@ import re
 import sys
 import types
 import unittest
+from typing import Any
 
 FILES = ["prune", "prune_integration", "pruning_callbacks", "pruning_policy", "pruning_schedule"]
 FILES += ["prune_distributed"]
@@ -57,7 +58,7 @@ RENAMED = [
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("core", type=pathlib.Path)
     parser.add_argument("--on", choices=["keras_sac", "tfmot"], default="keras_sac")
     parser.add_argument("--json", type=pathlib.Path, help="file for the outcome of each test")
@@ -180,12 +181,12 @@ def pruned(layer):
     return [variable for each, _ in marked_layers(layer) for variable in pruned_variables(each)]
 
 
-def argument(layer, name):
+def argument(layer: Any, name: str) -> Any:
     """Return an argument of `prune_low_magnitude` from the mark of a layer."""
     from keras_sac.pruning import Unstructured
     from keras_sac.tfmot._marks import mark_of
 
-    mark = mark_of(layer)
+    mark: Any = mark_of(layer)
     if name == "pruning_schedule":
         return SameConfig(mark.schedule)
     assert isinstance(mark.pattern, Unstructured)
@@ -195,14 +196,15 @@ def argument(layer, name):
 class SameConfig:
     """Equal to the schedules with the same arguments."""
 
-    __hash__ = None
-
     def __init__(self, schedule):
         self.schedule = schedule
 
     def __eq__(self, other):
         config = other.get_config()
         return config.get("config", config) == self.schedule.get_config()
+
+    def __hash__(self):
+        return hash(type(self.schedule))
 
 
 class Step:
@@ -211,7 +213,8 @@ class Step:
     def __init__(self, model):
         from keras_sac.tfmot._wrap_optimizer import pruning_optimizer, state_of
 
-        pruner, loop = pruning_optimizer(model), state_of(model).loop
+        pruner: Any = pruning_optimizer(model)
+        loop: Any = state_of(model).loop
         self.value = loop.step if pruner is None else pruner.pruning_step
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
+
+from keras_sac._model._to_numpy import to_numpy
 
 
 def input_batches(data: Any, batch_size: int) -> Iterator[tuple[Any, int]]:
@@ -60,7 +61,7 @@ def _is_arrays(x: Any) -> bool:
 
 def _as_arrays(x: Any) -> Any:
     def as_array(leaf: Any) -> Any:
-        return leaf if leaf is None or keras.ops.is_tensor(leaf) else np.asarray(leaf)
+        return leaf if leaf is None or keras.ops.is_tensor(leaf) else to_numpy(leaf)
 
     return keras.tree.map_structure(as_array, x)
 

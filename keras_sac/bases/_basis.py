@@ -279,7 +279,10 @@ class Basis:
                     f"{sorted(known)}. Received: {sorted(arrays)}"
                 )
             # Zero-dimensional entries hold plain Python values: str, float, int.
-            return cls(**{k: v.item() if v.ndim == 0 else v for k, v in arrays.items()})
+            values: dict[str, Any] = {
+                name: value.item() if value.ndim == 0 else value for name, value in arrays.items()
+            }
+            return cls(**values)
 
 
 def check_rank(rank: Any, limit: int, meaning: str, advice: str = "") -> int:

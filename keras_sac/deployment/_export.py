@@ -97,6 +97,7 @@ def export(
     signature = signature_of(model, batches[0].inputs, batches[0].outputs)
     plain, merged = _plain(model, merge)
     reasons: list[str] = []
+    cause: ExportError | None = None
     for way in found:
         try:
             with written(target, _bytes(plain), overwrite=overwrite) as new:
