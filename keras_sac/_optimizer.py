@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_sac import _backend
+from keras_sac._arguments import check_keras_3
 
 
 class WrappingOptimizer(keras.optimizers.Optimizer):
@@ -24,6 +25,7 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
     """
 
     def __init__(self, inner_optimizer: keras.optimizers.Optimizer | str, name: str | None = None):
+        check_keras_3("inner_optimizer", inner_optimizer)
         inner = keras.optimizers.get(inner_optimizer)
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner

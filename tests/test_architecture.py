@@ -23,7 +23,7 @@ GROUND = {
     "_arguments": set(),
     "_backend": set(),
     "_sparse_array": {"_arguments"},
-    "_optimizer": {"_backend"},
+    "_optimizer": {"_arguments", "_backend"},
     "_io": {"_arguments"},
     "_run": {"_arguments", "_backend"},
     "_model": {"_arguments", "_backend", "_run", "_table"},

@@ -4,6 +4,8 @@ from typing import TypeGuard
 
 import keras
 
+from keras_sac._arguments import check_keras_3
+
 
 def is_graph(model: object) -> TypeGuard[keras.Model]:
     """Return whether a model is Functional or Sequential, so that its layers can be exchanged."""
@@ -18,6 +20,7 @@ def check_graph(model: object, name: str, otherwise: str) -> None:
         name: of the function that received it.
         otherwise: advice for a subclassed model.
     """
+    check_keras_3("model", model)
     if not is_graph(model):
         raise ValueError(
             f"`{name}` needs a Functional or Sequential model, whose layers can be exchanged. "

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sac._arguments import check_keras_3
 from keras_sac._model._layer_table import KernelAxes, kind_of
 from keras_sac._model._walk import all_layers
 
@@ -116,6 +117,7 @@ def kernels_of(model: keras.Model) -> list[Kernel]:
 
 def check_model(model: keras.Model) -> keras.Model:
     """Return the model if it is a built one."""
+    check_keras_3("model", model)
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a `keras.Model`. Received: {type(model).__name__}")
     if not model.built:

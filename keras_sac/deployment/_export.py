@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
-from keras_sac._arguments import check_keras_3, is_verbose, one_of
+from keras_sac._arguments import is_verbose, one_of
 from keras_sac._io import check_free, written
 from keras_sac._model import all_layers, check_model, comparison_batches, is_graph
 from keras_sac.conversion import merge_sac
@@ -86,7 +86,6 @@ def export(
     """
     one_of("merge", merge, ("always", "cheaper", "never"))
     is_shown = is_verbose(verbose)
-    check_keras_3("model", model)
     check_model(model)
     name = format_of(path, format)
     target = check_free(path, FORMATS[name][0].suffix, overwrite)
