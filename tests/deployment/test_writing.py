@@ -269,8 +269,13 @@ Sequential.__module__ = "tf_keras.src.engine.sequential"
 
 
 def test_a_model_of_keras_2(tmp_path):
-    from keras_sac import latency
+    from keras_sac import ConstantSparsity, PruningOptimizer, footprint, latency, merge_sac
 
-    for call in (lambda m: export(m, tmp_path / "m.onnx"), latency):
+    schedule = ConstantSparsity(0.5, begin_step=1)
+    for call in (
+        *(latency, footprint, merge_sac),
+        lambda m: export(m, tmp_path / "m.onnx"),
+        lambda m: PruningOptimizer(m, schedule),
+    ):
         with pytest.raises(ValueError, match="of tf_keras, which is Keras 2.*TF_USE_LEGACY_KERAS"):
             call(Sequential())
