@@ -56,7 +56,6 @@ def watched(build, models):
         (4220, 100, 0, (0, 3300)),
         (4220, 100, 844, (800, 3300)),
         (12, 5, 0, (0, 5)),
-        (3, 5, 0, (0, 5)),
     ],
 )
 def test_a_schedule_begins_and_ends_on_multiples(steps, frequency, begin, expected):

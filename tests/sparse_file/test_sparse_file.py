@@ -67,7 +67,7 @@ def test_the_file_is_that_of_the_plain_model(rng, tmp_path):
     plain, x = pruned(dense, rng)
     path = save_sparse(plain, tmp_path / "plain")
     weights = plain.get_weights()
-    plain.compile(PruningOptimizer("adam", ConstantSparsity(0.8, 0)), "mse", metrics=["mae"])
+    plain.compile(PruningOptimizer("adam", ConstantSparsity(0.8, 1)), "mse", metrics=["mae"])
     plain.fit(x, np.zeros((5, 4)), verbose=0)
     plain.set_weights(weights)
     again = save_sparse(plain, tmp_path / "compiled")
