@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -356,41 +356,3 @@ def inverse(matrices: Any) -> Any:
         return jnp.where(here[:, None] & here[None, :], 1.0 / pivot, rest)
 
     return jax.lax.fori_loop(0, n, eliminate, matrices)
-
-
-@contextlib.contextmanager
-def in_full_precision() -> Iterator[None]:
-    """Compute float32 products in float32; on a GPU, the default may be TF32 (10 bits)."""
-    match keras.backend.backend():
-        case "torch":
-            import torch
-
-            backends = torch.backends
-            if hasattr(backends.cuda.matmul, "fp32_precision"):
-                settings = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
-                name, exact = "fp32_precision", "ieee"
-            else:  # torch < 2.9
-                settings, name, exact = [backends.cuda.matmul, backends.cudnn], "allow_tf32", False
-            before = [getattr(each, name) for each in settings]
-            for each in settings:
-                setattr(each, name, exact)
-            try:
-                yield
-            finally:
-                for each, value in zip(settings, before, strict=True):
-                    setattr(each, name, value)
-        case "jax":
-            import jax
-
-            with jax.default_matmul_precision("highest"):
-                yield
-        case _:
-            import tensorflow as tf
-
-            # Eager operations read the setting when they run.
-            allowed = tf.config.experimental.tensor_float_32_execution_enabled()
-            tf.config.experimental.enable_tensor_float_32_execution(False)
-            try:
-                yield
-            finally:
-                tf.config.experimental.enable_tensor_float_32_execution(allowed)

@@ -48,6 +48,7 @@ BACKENDS = {
     "_backend.py",
     "_run/_engines.py",
     "_run/_environment.py",
+    "_run/_full_precision.py",
     "_run/_layer_timing.py",
     "deployment/_torch_writers.py",
     "sparse_runtime/_csr_product.py",

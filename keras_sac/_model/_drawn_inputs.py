@@ -17,6 +17,7 @@ from keras_sac._model._sample_inputs import (
 )
 from keras_sac._model._to_numpy import to_numpy
 from keras_sac._model._walk import all_layers
+from keras_sac._run import in_full_precision
 
 L = keras.layers
 _LOOKUPS = (L.StringLookup, L.IntegerLookup, L.TextVectorization)
@@ -70,7 +71,7 @@ def inference(model: keras.Model, inputs: Any) -> Any:
     with (
         keras.StatelessScope(),
         _backend.without_gradients(),
-        _backend.in_full_precision(),
+        in_full_precision(),
     ):
         tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
         outputs = model(tensors, training=False)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_sac import _backend
 from keras_sac._arguments import at_least_zero, integer, is_verbose
 from keras_sac._model import (
     Copies,
@@ -17,7 +16,7 @@ from keras_sac._model import (
     symbolic_inputs,
     to_numpy,
 )
-from keras_sac._run import IN_A_ROW, largest_difference, median_milliseconds
+from keras_sac._run import IN_A_ROW, in_full_precision, largest_difference, median_milliseconds
 from keras_sac._table import table
 from keras_sac.sparse_runtime._layer_choice import (
     Row,
@@ -154,7 +153,7 @@ def _whole_model(
     )
     for batch in batches.values():
         # TF32, the default of some products on a GPU, has errors of 1e-3.
-        with _backend.in_full_precision():
+        with in_full_precision():
             off = _distance(runtime.predict_on_batch(batch), model.predict_on_batch(batch))
         if not off <= tolerance:
             return {}, f"outputs differ by {off:.1e} of the largest, more than {tolerance:g}"
