@@ -69,12 +69,14 @@ class Copies:
     def _graph(self, model: keras.Model) -> keras.Model:
         # Keras would compile the copy too, with a loss that belongs to the original model.
         compiled, model.compiled = model.compiled, False
+        sequential = isinstance(model, keras.Sequential)
         try:
             # Operations such as `+` have no state, so the graphs share them.
             new = keras.models.clone_model(
                 model,
                 # Keras would name the inputs after tensors, and forget which are optional.
-                input_tensors=None if isinstance(model, keras.Sequential) else _new_inputs(model),
+                input_tensors=None if sequential else _new_inputs(model),
+                call_function=None if sequential else _called_with_arrays,
                 clone_function=lambda each: (
                     self.of(each) if isinstance(each, keras.layers.Layer) else each
                 ),
@@ -126,6 +128,17 @@ class Copies:
         new.overwrite_with_gradient = variable.overwrite_with_gradient
         self.put(variable, new)
         return new
+
+
+def _called_with_arrays(operation: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call an operation with arrays for constant tensors, which converters take for inputs."""
+
+    def array(value: Any) -> Any:
+        is_constant = keras.ops.is_tensor(value) and not isinstance(value, keras.KerasTensor)
+        return keras.ops.convert_to_numpy(value) if is_constant else value
+
+    args, kwargs = keras.tree.map_structure(array, (args, kwargs))
+    return operation(*args, **kwargs)
 
 
 def _new_inputs(model: keras.Model) -> Any:

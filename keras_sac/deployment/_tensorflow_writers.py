@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from keras_sac._model import all_layers
+from keras_sac._model import Copies, all_layers, is_graph
 from keras_sac._run import engines
 from keras_sac.deployment._file_names import name_onnx, name_openvino
 from keras_sac.deployment._signature import Signature
@@ -74,6 +74,8 @@ def write_onnx(model: keras.Model, path: str, signature: Signature) -> None:
             f"tf2onnx cannot write the table of {', '.join(tables)}. Export a SavedModel, or the "
             "part of the model after the table."
         )
+    # A copy of a graph has arrays for constant tensors between its layers, too.
+    model = Copies().of(model) if is_graph(model) else model
     with _arrays_for_tensors(model):
         _export_flat(model, path, "onnx", signature)
     name_onnx(path, signature)

@@ -160,6 +160,15 @@ print(export(model, sys.argv[1], verbose=0).largest_difference < 1e-5)
 """
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the converter of TensorFlow's graphs")
+def test_constant_tensors_between_layers_are_no_inputs_of_an_onnx_file(tmp_path):
+    inputs = keras.Input((6,))
+    scaled = inputs * keras.ops.sqrt(keras.ops.convert_to_tensor(16.0))
+    scaling = keras.Model(inputs, layers.Dense(4)(scaled))
+    record = export(scaling, tmp_path / "m.onnx", verbose=0)
+    assert record.backend == "tensorflow"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="replicas of TensorFlow")
 def test_a_model_of_two_replicas(tmp_path):

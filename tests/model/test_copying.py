@@ -61,7 +61,8 @@ def composite():
 def operators():
     inputs = keras.Input((4,))
     hidden = layers.Dense(4)(inputs)
-    hidden = ops.where(hidden > 0, hidden - inputs * 2, -hidden / 3)
+    constant = ops.convert_to_tensor([1.0, 2.0, 3.0, 4.0])
+    hidden = ops.where(hidden > 0, hidden - inputs * 2, -hidden / 3 + constant)
     return keras.Model(inputs, layers.Dense(2)(ops.reshape(hidden, (-1, 2, 2))[:, 0]))
 
 
