@@ -13,10 +13,12 @@ check, not only a call without an error:
 - ONNX, SavedModel: `export` verifies the file.
 
 The result of a backend is written to `results/bench_zoo-<backend>.json`, the table of all backends
-that have a result to `results/bench_zoo.md`.
+that have a result to `results/bench_zoo.md`. A run of some models (`--models`) keeps the results of
+the others.
 """
 
 import dataclasses
+import importlib.metadata
 import json
 import pathlib
 import tempfile
@@ -188,9 +190,14 @@ def main() -> None:
     """Run every operation on every model; write result and table."""
     options = tyro.cli(Options, description=__doc__)
     warnings.filterwarnings("ignore", "Layer .* does not support masking")
-    found = measure(options)
-    facts = {"options": {**dataclasses.asdict(options), "output": None}}
-    write_result(options.output, {**facts, "environment": environment(), "models": found})
+    # Models that were measured before, with the same versions, stay in the result.
+    facts: dict[str, Any] = {"seed": options.seed, "environment": environment()}
+    facts["environment"]["versions"]["keras-hub"] = importlib.metadata.version("keras-hub")
+    before = json.loads(options.output.read_text()) if options.output.exists() else {}
+    kept = before.get("models", {}) if {k: before.get(k) for k in facts} == facts else {}
+    found = {**kept, **measure(options)}
+    ordered = {name: found[name] for name in MODELS if name in found}
+    write_result(options.output, {**facts, "models": ordered})
     text = table()
     write_text(RESULTS / "bench_zoo.md", text)
     print(text)
