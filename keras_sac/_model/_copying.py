@@ -3,6 +3,7 @@
 import contextlib
 import types
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -28,9 +29,14 @@ class Copies:
     layers, variables and seed generators, also in lists and dicts and behind bound methods.
     Everything else (functions, arrays, initializers, lookup tables) is shared with the original.
     Functional and Sequential models are traced again through the copies of their layers.
+
+    Args:
+        call_function: calls a layer or operation of a Functional model, as for
+            `keras.models.clone_model`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, call_function: Callable[..., Any] | None = None) -> None:
+        self._call_function = call_function
         # The originals are kept alive, so that no two objects have the same id.
         self._made: dict[int, tuple[Any, Any]] = {}
 
@@ -76,7 +82,7 @@ class Copies:
                 model,
                 # Keras would name the inputs after tensors, and forget which are optional.
                 input_tensors=None if sequential else _new_inputs(model),
-                call_function=None if sequential else _called_with_arrays,
+                call_function=None if sequential else self._call_function,
                 clone_function=lambda each: (
                     self.of(each) if isinstance(each, keras.layers.Layer) else each
                 ),
@@ -128,17 +134,6 @@ class Copies:
         new.overwrite_with_gradient = variable.overwrite_with_gradient
         self.put(variable, new)
         return new
-
-
-def _called_with_arrays(operation: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call an operation with arrays for constant tensors, which converters take for inputs."""
-
-    def array(value: Any) -> Any:
-        is_constant = keras.ops.is_tensor(value) and not isinstance(value, keras.KerasTensor)
-        return keras.ops.convert_to_numpy(value) if is_constant else value
-
-    args, kwargs = keras.tree.map_structure(array, (args, kwargs))
-    return operation(*args, **kwargs)
 
 
 def _new_inputs(model: keras.Model) -> Any:

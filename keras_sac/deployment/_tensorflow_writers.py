@@ -74,8 +74,8 @@ def write_onnx(model: keras.Model, path: str, signature: Signature) -> None:
             f"tf2onnx cannot write the table of {', '.join(tables)}. Export a SavedModel, or the "
             "part of the model after the table."
         )
-    # A copy of a graph has arrays for constant tensors between its layers, too.
-    model = Copies().of(model) if is_graph(model) else model
+    if is_graph(model):
+        model = Copies(_called_with_arrays).of(model)
     with _arrays_for_tensors(model):
         _export_flat(model, path, "onnx", signature)
     name_onnx(path, signature)
@@ -112,13 +112,27 @@ def _named(signature: Signature) -> Any:
     )
 
 
-@contextlib.contextmanager
-def _arrays_for_tensors(model: keras.Model) -> Iterator[None]:
-    """Keep arrays in place of the tensors of layers, such as the mean of `Normalization`.
+def _constant(value: Any) -> Any:
+    """Return an array in place of a tensor that has a value; return anything else itself.
 
     A traced function receives such a tensor as one more input, which tf2onnx does not expect; an
     array becomes a constant.
     """
+    if not keras.ops.is_tensor(value):
+        return value
+    # A scalar of bfloat16 cannot be converted.
+    return keras.ops.convert_to_numpy(keras.ops.reshape(value, (-1,))).reshape(value.shape)
+
+
+def _called_with_arrays(operation: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a layer or operation of a graph with arrays in place of constant tensors."""
+    args, kwargs = keras.tree.map_structure(_constant, (args, kwargs))
+    return operation(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _arrays_for_tensors(model: keras.Model) -> Iterator[None]:
+    """Keep arrays in place of the tensors of layers, such as the mean of `Normalization`."""
     found = [
         (vars(layer), name, value)
         for layer in all_layers(model)
@@ -127,7 +141,7 @@ def _arrays_for_tensors(model: keras.Model) -> Iterator[None]:
     ]
     try:
         for attributes, name, value in found:
-            attributes[name] = keras.ops.convert_to_numpy(value)
+            attributes[name] = _constant(value)
         yield
     finally:
         for attributes, name, value in found:

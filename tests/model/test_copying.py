@@ -162,13 +162,23 @@ def test_a_copy_trains_as_the_original_would(make, rng):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_a_copy_is_saved_and_exported_with_what_was_adapted(rng, tmp_path):
+def test_a_copy_is_saved_with_what_was_adapted(rng, tmp_path):
     model = adapted()
     x = inputs_of(model, rng)
     new = Copies().of(model)
     new.save(tmp_path / "new.keras")
     loaded = keras.saving.load_model(tmp_path / "new.keras")
     np.testing.assert_allclose(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_constant_tensors_between_layers_keep_their_dtype(rng):
+    inputs = keras.Input((4,), dtype="bfloat16")
+    constant = ops.cast(ops.sqrt(16.0), "bfloat16")
+    model = keras.Model(inputs, layers.Dense(3, dtype="bfloat16")(inputs) * constant)
+    x = rng.normal(size=(3, 4)).astype("float32")
+    found, expected = Copies().of(model)(x), model(x)
+    assert keras.backend.standardize_dtype(expected.dtype) == "bfloat16"
+    assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
 
 
 def test_what_a_layer_of_a_user_holds_is_copied_once(rng):
