@@ -211,7 +211,8 @@ class Step:
     """The number of batches that have begun in the training of a model."""
 
     def __init__(self, model):
-        from keras_sac.tfmot._wrap_optimizer import pruning_optimizer, state_of
+        from keras_sac.pruning import pruning_optimizer
+        from keras_sac.tfmot._wrap_optimizer import state_of
 
         pruner: Any = pruning_optimizer(model)
         loop: Any = state_of(model).loop

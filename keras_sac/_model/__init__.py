@@ -17,7 +17,7 @@
 from keras_sac._model import _stock_layers
 from keras_sac._model._calls import Call, watched_calls
 from keras_sac._model._copying import Copies
-from keras_sac._model._drawn_inputs import Batch, comparison_batches, inference
+from keras_sac._model._drawn_inputs import Batch, comparison_batches
 from keras_sac._model._einsum_equation import EinsumEquation
 from keras_sac._model._graphs import check_graph, is_graph, reachable_layers
 from keras_sac._model._input_batches import input_batches

@@ -62,7 +62,7 @@ class _Range(NamedTuple):
     high: Any
 
 
-def inference(model: keras.Model, inputs: Any) -> Any:
+def outputs_in_inference(model: keras.Model, inputs: Any) -> Any:
     """Return the outputs of a model as NumPy arrays, in inference mode and full precision.
 
     Unlike `predict_on_batch`, this leaves the states of the model as they are, and runs on one
@@ -105,7 +105,7 @@ def _batches_of_sample(model: keras.Model, sample: Any) -> Iterator[Batch]:
     batch_of(sample, 1)
     for size in [fixed] if fixed else [min(len(arrays[0]), _MOST_SAMPLES), 1]:
         batch = batch_of(sample, size)
-        yield Batch(batch, inference(model, batch), 1.0)
+        yield Batch(batch, outputs_in_inference(model, batch), 1.0)
     shorter = _shorter(model, batch)
     if shorter is not None:
         yield from _if_it_runs(model, shorter)
@@ -114,7 +114,7 @@ def _batches_of_sample(model: keras.Model, sample: Any) -> Iterator[Batch]:
 def _if_it_runs(model: keras.Model, inputs: Any) -> list[Batch]:
     """Return a batch for inputs of another length; an empty list if the model refuses them."""
     try:
-        return [Batch(inputs, inference(model, inputs), 1.0)]
+        return [Batch(inputs, outputs_in_inference(model, inputs), 1.0)]
     except Exception:
         return []
 
@@ -165,7 +165,7 @@ def _drawn_batches(model: keras.Model) -> Iterator[Batch]:
         ends.append(np.broadcast_to(rows.reshape(size, *[1] * (len(sizes) - 1)), sizes))
     made.append((packed(ends), 4.0))
     for inputs, scale in made:
-        yield Batch(inputs, inference(model, inputs), scale)
+        yield Batch(inputs, outputs_in_inference(model, inputs), scale)
     if length > 2 and any(None in spec.shape[1:] for spec in flat):
         yield from _if_it_runs(model, drawn(size, length - 1))
 
@@ -235,9 +235,9 @@ def _received(
     inputs = keras.tree.pack_sequence_as(specs, arrays)
     if any(isinstance(each, _PREPROCESSING) for each in all_layers(model)):
         with watched_calls(model, see):
-            inference(model, inputs)
+            outputs_in_inference(model, inputs)
     else:
-        inference(model, inputs)
+        outputs_in_inference(model, inputs)
     return found
 
 

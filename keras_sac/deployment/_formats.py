@@ -47,7 +47,7 @@ class Format:
             path: new file or folder.
             signature: names and shapes of the inputs and outputs, and an example of the inputs.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `write`.")
 
 
 class _Stock(Format):
@@ -103,7 +103,8 @@ def register_format(form: Format) -> None:
 
     `export(..., verify=True)` can check formats that an engine of keras_sac reads (see `latency`);
     pass `verify=False` for others. A format is written in this process, so the active backend must
-    be one of its writers.
+    be one of its writers. An ending that several formats share stands for the first of them; pass
+    `format=` for the others.
 
     Args:
         form: the format. Its name must be new.

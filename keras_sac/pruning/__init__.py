@@ -18,6 +18,7 @@ from keras_sac.pruning._plot_sparsity import plot_sparsity
 from keras_sac.pruning._pruned_kernels import Target
 from keras_sac.pruning._pruned_kernels import select_pruned as select_pruned
 from keras_sac.pruning._pruning_optimizer import PruningOptimizer
+from keras_sac.pruning._pruning_optimizer import pruning_optimizer as pruning_optimizer
 from keras_sac.pruning._schedules import ConstantSparsity, PolynomialDecay, PruningSchedule
 from keras_sac.pruning._schedules import schedule_key as schedule_key
 from keras_sac.pruning._sparsity_logger import SparsityLogger

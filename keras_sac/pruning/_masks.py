@@ -142,6 +142,14 @@ class Masks:
             )
         self.apply()
 
+    def refresh(self, step: int) -> None:
+        """Refresh the masks that are due before the batch with the number `step`, and apply all."""
+        # Tested in Python, because JAX compiles an eager `cond` at each call.
+        if self.is_due(step):
+            self.advance(step, True)
+        else:
+            self.apply()
+
     def apply_unless_due(self, step: Any) -> None:
         """Apply the masks that no schedule refreshes at `step`.
 

@@ -16,7 +16,7 @@ from keras_sac.pruning._distribution import masks_for
 from keras_sac.pruning._identifiers import get_criterion, get_distribution, get_pattern
 from keras_sac.pruning._patterns import Pattern
 from keras_sac.pruning._pruned_kernels import PrunedKernel, as_targets, select_pruned
-from keras_sac.pruning._pruning_optimizer import pruning_optimizer
+from keras_sac.pruning._pruning_optimizer import required_pruning_optimizer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ def apply_masks(model: keras.Model) -> "pd.DataFrame":
         >>> apply_masks(model).attrs["total"]["sparsity"]
         0.5
     """
-    pruning_optimizer(model).apply_masks()
+    required_pruning_optimizer(model).apply_masks()
     return _sparsity_tables.sparsity(model)
 
 

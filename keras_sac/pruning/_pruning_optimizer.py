@@ -186,9 +186,7 @@ class PruningOptimizer(WrappingOptimizer):
             masks.apply_unless_due(next_step)
         else:
             masks.advance(next_step, updated)
-        averages = moving_averages(self.inner_optimizer)
-        if averages is not None:
-            masks.apply_to([averages[each.kernel.index] for each in masks.kernels])
+        self._apply_to_averages(masks)
 
     def refresh(self) -> None:
         """Refresh the masks that are due for the next batch, and apply all masks.
@@ -200,12 +198,12 @@ class PruningOptimizer(WrappingOptimizer):
         Raises:
             ValueError: if the optimizer is not built.
         """
-        masks, step = self._built_masks(), self.pruning_step + 1
         self._is_refreshed = True
-        if masks.is_due(step):
-            masks.advance(step, True)
-        else:
-            masks.apply()
+        self._built_masks().refresh(self.pruning_step + 1)
+
+    def is_due(self, step: int) -> bool:
+        """Return whether a schedule refreshes masks at a step, without waiting for the device."""
+        return self._built_masks().is_due(step)
 
     def apply_masks(self) -> None:
         """Set the masked weights, and their moving averages, to zero.
@@ -215,6 +213,9 @@ class PruningOptimizer(WrappingOptimizer):
         """
         masks = self._built_masks()
         masks.apply()
+        self._apply_to_averages(masks)
+
+    def _apply_to_averages(self, masks: Masks) -> None:
         averages = moving_averages(self.inner_optimizer)
         if averages is not None:
             masks.apply_to([averages[each.kernel.index] for each in masks.kernels])
@@ -337,16 +338,23 @@ class PruningOptimizer(WrappingOptimizer):
         return self._masks
 
 
-def pruning_optimizer(model: keras.Model) -> PruningOptimizer:
-    """Return the `PruningOptimizer` that a model is compiled with, also inside other optimizers.
+def pruning_optimizer(model: keras.Model) -> PruningOptimizer | None:
+    """Return the `PruningOptimizer` that a model is compiled with, also inside other optimizers."""
+    optimizer = getattr(model, "optimizer", None)
+    found = () if optimizer is None else nested(optimizer)
+    return next((each for each in found if isinstance(each, PruningOptimizer)), None)
+
+
+def required_pruning_optimizer(model: keras.Model) -> PruningOptimizer:
+    """Return the `PruningOptimizer` of a model.
 
     Raises:
         ValueError: if there is none.
     """
+    found = pruning_optimizer(model)
+    if found is not None:
+        return found
     optimizer = getattr(model, "optimizer", None)
-    for each in () if optimizer is None else nested(optimizer):
-        if isinstance(each, PruningOptimizer):
-            return each
     raise ValueError(
         "The model must be compiled with a `PruningOptimizer`. Received: "
         f"optimizer={type(optimizer).__name__}. For other models use "

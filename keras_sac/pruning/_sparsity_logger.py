@@ -8,7 +8,7 @@ import keras
 from keras_sac import _backend
 from keras_sac._arguments import integer
 from keras_sac._table import table
-from keras_sac.pruning._pruning_optimizer import pruning_optimizer
+from keras_sac.pruning._pruning_optimizer import required_pruning_optimizer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,7 @@ class SparsityLogger(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check that the model is compiled with a `PruningOptimizer`."""
-        pruning_optimizer(self.model)
+        required_pruning_optimizer(self.model)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Record the sparsity every `frequency` steps."""
@@ -74,7 +74,7 @@ class SparsityLogger(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Warn if the training ended before the schedule."""
-        optimizer = pruning_optimizer(self.model)
+        optimizer = required_pruning_optimizer(self.model)
         if not optimizer.built or not optimizer.pruning_step:
             return  # The optimizer itself warns.
         steps = optimizer.pruning_step
@@ -91,7 +91,7 @@ class SparsityLogger(keras.callbacks.Callback):
 
     def _record(self) -> float:
         """Add a record to the history, and return the sparsity of all pruned kernels together."""
-        optimizer = pruning_optimizer(self.model)
+        optimizer = required_pruning_optimizer(self.model)
         step = optimizer.pruning_step
         report = optimizer.report()
         pruned = report[report["pruned"]]

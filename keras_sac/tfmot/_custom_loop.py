@@ -37,13 +37,8 @@ class Loop:
         if self._masks is None and self._model.built:
             self._masks = self._new_masks()
             self._masks.begin()
-        if self._masks is None:
-            return
-        # Tested in Python, because JAX compiles an eager `cond` at each call.
-        if self._masks.is_due(self.step):
-            self._masks.advance(self.step, True)
-        else:
-            self._masks.apply()
+        if self._masks is not None:
+            self._masks.refresh(self.step)
 
     def apply(self) -> None:
         """Apply the masks: set the pruned weights to zero."""

@@ -5,7 +5,6 @@
   lose the masks and the step.
 - `layer._input_shape_arg`, on a single layer: Keras has no public way to set the `input_shape` of a
   layer after it is created, which `prune_low_magnitude(layer, input_shape=...)` does.
-
 - `model.compiled`, on a single model: tfmot returns a model that is not compiled, and Keras has no
   public way to undo `compile`.
 

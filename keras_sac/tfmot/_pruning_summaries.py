@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sac.tfmot._wrap_optimizer import pruning_optimizer, state_of
+from keras_sac.pruning import pruning_optimizer
+from keras_sac.tfmot._wrap_optimizer import state_of
 
 
 class PruningSummaries(keras.callbacks.TensorBoard):

@@ -6,13 +6,9 @@ import keras
 import numpy as np
 
 from keras_sac._model import all_layers
+from keras_sac.pruning import pruning_optimizer
 from keras_sac.tfmot._marks import marked_layers, pruned_variables, remove_mark
-from keras_sac.tfmot._wrap_optimizer import (
-    forget_pruning,
-    pruning_optimizer,
-    state_of,
-    unwrap_optimizer,
-)
+from keras_sac.tfmot._wrap_optimizer import forget_pruning, state_of, unwrap_optimizer
 
 
 def strip_pruning(model: keras.Model) -> keras.Model:

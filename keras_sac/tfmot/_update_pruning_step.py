@@ -6,15 +6,11 @@ from typing import Any
 
 import keras
 
-from keras_sac import pruning
+from keras_sac import _backend, pruning
+from keras_sac.pruning import pruning_optimizer
 from keras_sac.tfmot._custom_loop import Loop
 from keras_sac.tfmot._marks import MarkedLayer, marked_layers, pruned_variables
-from keras_sac.tfmot._wrap_optimizer import (
-    pruning_optimizer,
-    state_of,
-    variable_scope,
-    wrap_optimizer,
-)
+from keras_sac.tfmot._wrap_optimizer import state_of, variable_scope, wrap_optimizer
 
 
 class UpdatePruningStep(keras.callbacks.Callback):
@@ -94,11 +90,11 @@ class UpdatePruningStep(keras.callbacks.Callback):
         if pruner is None or pruner.refreshes != "on_call" or not pruner.built:
             return
         if self._next_step is None:
-            self._sync()
+            _backend.sync_variables(self.model)
         # Most batches are not due, and need not wait for the device.
         step = self._next_step or pruner.pruning_step + 1
-        if any(bool(keras.ops.convert_to_numpy(s(step)[0])) for s in pruner.schedules):
-            self._sync()
+        if pruner.is_due(step):
+            _backend.sync_variables(self.model)
             with variable_scope(self.model):
                 pruner.refresh()
 
@@ -108,7 +104,7 @@ class UpdatePruningStep(keras.callbacks.Callback):
         if pruner is None:
             return
         if not pruner.has_begun and self.params is not None:
-            self._sync()
+            _backend.sync_variables(self.model)
             with variable_scope(self.model):
                 pruner.build(self.model.trainable_variables)
                 pruner.after_update(True, None)
@@ -141,11 +137,6 @@ class UpdatePruningStep(keras.callbacks.Callback):
         elif self._pruner is not None and self._pruner.built:
             with variable_scope(self.model):
                 self._pruner.apply_masks()
-
-    def _sync(self) -> None:
-        # In an epoch of `fit` on JAX the values are not in the variables.
-        if keras.backend.backend() == "jax":
-            self.model.jax_state_sync()
 
 
 _NOTHING_TO_PRUNE = (

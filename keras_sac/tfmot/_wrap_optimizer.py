@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_sac import pruning
+from keras_sac.pruning import pruning_optimizer
 from keras_sac.tfmot._custom_loop import Loop
 from keras_sac.tfmot._keras_patches import save_present_optimizer
 from keras_sac.tfmot._marked_target import targets_of
@@ -34,14 +35,6 @@ def state_of(model: keras.Model) -> State:
     if getattr(model, _STATE, None) is None:
         setattr(model, _STATE, State())
     return getattr(model, _STATE)
-
-
-def pruning_optimizer(model: keras.Model) -> pruning.PruningOptimizer | None:
-    """Return the pruning optimizer of a model, also from inside a `LossScaleOptimizer`."""
-    optimizer = getattr(model, "optimizer", None)
-    while optimizer is not None and not isinstance(optimizer, pruning.PruningOptimizer):
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-    return optimizer
 
 
 def variable_scope(model: keras.Model) -> contextlib.AbstractContextManager[Any]:

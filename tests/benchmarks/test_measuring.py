@@ -26,7 +26,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="only torch returns before the end")
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="`synchronize` is torch's")
 def test_a_gpu_is_waited_for(monkeypatch):
     import torch
 

@@ -1,5 +1,6 @@
 """Where a file is written, which way is tried next, and what a failure says."""
 
+import concurrent.futures
 import threading
 
 import keras
@@ -160,7 +161,7 @@ print(export(model, sys.argv[1], verbose=0).largest_difference < 1e-5)
 """
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="the converter of TensorFlow's graphs")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="tf2onnx writes the models of TensorFlow")
 def test_constant_tensors_between_layers_are_no_inputs_of_an_onnx_file(tmp_path):
     inputs = keras.Input((6,))
     scaled = inputs * keras.ops.sqrt(keras.ops.convert_to_tensor(16.0))
@@ -205,6 +206,13 @@ class Slow(Format):
             file.write("done")
 
 
+def in_threads(count, work):
+    """Call `work` with each number in a thread of its own, and raise its errors."""
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        for done in [pool.submit(work, i) for i in range(count)]:
+            done.result()
+
+
 def test_threads_write_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.setattr("keras_sac.deployment._formats.FORMATS", dict(_export.FORMATS))
     for module in (_export, _write_format):
@@ -215,41 +223,17 @@ def test_threads_write_one_after_the_other(tmp_path, monkeypatch):
     for module in (_export, _write_format):
         monkeypatch.setattr(module, "FORMATS", _formats.FORMATS)
     monkeypatch.setattr(_write_format, "accelerator_name", lambda: None)
-    made, errors = model(), []
-
-    def work(i):
-        try:
-            export(made, tmp_path / f"{i}.slow", verify=False, verbose=0)
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
-    assert errors == []
+    made = model()
+    in_threads(3, lambda i: export(made, tmp_path / f"{i}.slow", verify=False, verbose=0))
     assert Slow.most == 1
     assert len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(BACKEND != "torch", reason="torch traces in one thread at a time")
+@pytest.mark.skipif(BACKEND != "torch", reason="only torch writes `.pt2`")
 def test_programs_of_two_threads(tmp_path):
-    made, errors = [model(), model()], []
-
-    def work(i):
-        try:
-            export(made[i], tmp_path / f"{i}.pt2", verbose=0)
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
-    assert errors == []
+    made = [model(), model()]
+    in_threads(2, lambda i: export(made[i], tmp_path / f"{i}.pt2", verbose=0))
 
 
 def test_a_state_between_calls_is_refused(tmp_path):

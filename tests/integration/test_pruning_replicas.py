@@ -15,7 +15,9 @@ def test_two_replicas_have_the_masks_of_one_device(tmp_path, criterion):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="`DistributedDataParallel`")
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="`DistributedDataParallel` is torch's"
+)
 @pytest.mark.parametrize("criterion", ["magnitude", "early"])
 def test_an_optimizer_that_is_built_before_the_weights_are_shared(tmp_path, criterion):
     assert_equal_to_one_device(tmp_path, criterion, "optimizer first")
