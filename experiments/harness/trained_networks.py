@@ -176,9 +176,7 @@ def _train(network: Network, split: Split, batch_size: int = 128) -> keras.Model
         warmup_target=network.learning_rate,
         warmup_steps=int(_WARMUP * steps),
     )
-    optimizer = keras.optimizers.SGD(
-        rate, momentum=0.9, nesterov=True, weight_decay=_WEIGHT_DECAY
-    )
+    optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=_WEIGHT_DECAY)
     model.compile(optimizer, cross_entropy(), metrics=["accuracy"])
     batches = _Batches(split, batch_size, network.augmented)
     model.fit(batches, epochs=network.epochs, shuffle=False, verbose=2)  # pyright: ignore
