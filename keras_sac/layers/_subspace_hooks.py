@@ -73,8 +73,8 @@ class SubspaceHooks(keras.layers.Layer, abc.ABC):
     def arguments_from_stock(cls, layer: Any, use_bias: bool) -> dict[str, Any]:
         """Return the constructor's arguments, without the basis, for the place of a stock layer.
 
-        Extend the result by the arguments of the class, such as `units`: `from_stock_layer` and
-        `convert_to_sac` then make SAC layers of stock layers.
+        Extend the result by the arguments of the class, such as `units`. `from_stock_layer` and
+        `sac_class_of` need that.
 
         Args:
             layer: built layer of the class `stock_class`.
