@@ -27,8 +27,9 @@ def sac_from_stock(
     reason = sac_class.why_not_from_stock(layer)
     if reason:
         raise ValueError(f"{layer.name!r} cannot become a {sac_class.__name__}: {reason}.")
-    if bias is None and layer.bias is not None:
-        bias = ops.convert_to_numpy(layer.bias)
+    own_bias = getattr(layer, "bias", None)
+    if bias is None and own_bias is not None:
+        bias = ops.convert_to_numpy(own_bias)
     arguments = sac_class.arguments_from_stock(layer, use_bias=bias is not None)
     made: Any = sac_class(**{**arguments, "basis": basis, **kwargs})
     # The shape that Keras saves, to build the layer again.

@@ -12,6 +12,11 @@ from keras_sac._model import KernelAxes
 from keras_sac.layers._product_order import factored_is_cheaper
 from keras_sac.layers._stock_versions import stock_kind
 
+_SHARED_ARGUMENTS = (
+    *("name", "trainable", "activation", "activity_regularizer"),
+    *("bias_initializer", "bias_regularizer", "bias_constraint"),
+)
+
 
 class SubspaceHooks(keras.layers.Layer, abc.ABC):
     """What `SubspaceLayer` asks its subclasses: how a layer is built, multiplied and exchanged.
@@ -80,17 +85,9 @@ class SubspaceHooks(keras.layers.Layer, abc.ABC):
             layer: built layer of the class `stock_class`.
             use_bias: whether the new layer has a bias.
         """
-        return {
-            "use_bias": use_bias,
-            "activation": layer.activation,
-            "bias_initializer": layer.bias_initializer,
-            "bias_regularizer": layer.bias_regularizer,
-            "bias_constraint": layer.bias_constraint,
-            "activity_regularizer": layer.activity_regularizer,
-            "name": layer.name,
-            "dtype": layer.dtype_policy,
-            "trainable": layer.trainable,
-        }
+        # A layer class from elsewhere may lack some of them.
+        found = {name: getattr(layer, name) for name in _SHARED_ARGUMENTS if hasattr(layer, name)}
+        return {**found, "use_bias": use_bias, "dtype": layer.dtype_policy}
 
     @classmethod
     def why_not_from_stock(cls, layer: Any) -> str | None:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_sac import register_layer
 from keras_sac.layers import (
     SACConv1D,
     SACConv2D,
@@ -14,7 +15,7 @@ from keras_sac.layers import (
     sac_class_of,
     why_no_sac_class,
 )
-from tests.layers.test_subspace_layer import SACTransposed
+from tests.layers.test_subspace_layer import SACTransposed, Transposed, TransposedKind
 
 layers = keras.layers
 
@@ -208,7 +209,28 @@ def test_derived_classes_count_if_they_say_how_they_are_made(rng):
     made = Derived.from_stock_layer(stock, np.eye(5)[:, :3], np.ones((3, 4)))
     assert isinstance(made, Derived)
     # `SACTransposed` has no `arguments_from_stock`.
-    assert why_no_sac_class(SACTransposed.stock_class(4)) == ("no SAC layer stands for Transposed")
+    assert why_no_sac_class(Transposed(4)) == "no SAC layer stands for Transposed"
+
+
+def test_a_stock_class_from_elsewhere(rng):
+    class Own(Transposed):
+        pass
+
+    class Factored(SACTransposed):
+        stock_class = Own
+
+        @classmethod
+        def arguments_from_stock(cls, layer, use_bias):
+            return {**super().arguments_from_stock(layer, use_bias), "units": layer.units}
+
+    register_layer(Own, TransposedKind())
+    stock = built(Own(4, activation="tanh"), (6,), rng)
+    basis, learner = np.linalg.qr(stock.get_weights()[0].T)
+    made = sac_class_of(stock).from_stock_layer(stock, basis, learner)
+    assert isinstance(made, Factored)
+    x = rng.normal(size=(3, 6)).astype("float32")
+    np.testing.assert_allclose(numpy(made(x)), numpy(stock(x)), atol=1e-5)
+    np.testing.assert_allclose(numpy(made.kernel), numpy(stock.kernel), atol=1e-5)
 
 
 @pytest.mark.parametrize(
