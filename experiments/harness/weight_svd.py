@@ -166,7 +166,8 @@ def _factored(model: keras.Model, factors: dict[str, tuple]) -> keras.Model:
         return SACConv2D(layer.filters, basis=basis, **options)
 
     new = keras.models.clone_model(model, clone_function=replaced)
-    for layer in model.layers:
+    # Input layers have other names in the copy.
+    for layer in (each for each in model.layers if each.weights):
         copy: Any = new.get_layer(layer.name)
         if layer.name not in factors:
             copy.set_weights(layer.get_weights())
