@@ -19,6 +19,7 @@ except ImportError as _error:
 from keras_sac import (
     analysis,
     bases,
+    calibration,
     conversion,
     deployment,
     heads,
@@ -33,7 +34,8 @@ from keras_sac._io import InvalidFileError
 from keras_sac._model import KernelAxes, LayerKind, register_layer
 from keras_sac._version import __version__
 from keras_sac.analysis import activation_sparsity, compare, footprint, latency
-from keras_sac.conversion import merge_sac
+from keras_sac.calibration import Calibration, recalibrate_batch_norm
+from keras_sac.conversion import convert_to_sac, merge_sac
 from keras_sac.deployment import export
 from keras_sac.heads import (
     Entmax15,
@@ -71,6 +73,7 @@ from keras_sac.sparse_runtime import to_sparse_runtime
 
 __all__ = [
     "BasisFinetuning",
+    "Calibration",
     "ConstantSparsity",
     "Entmax15",
     "Entmax15Loss",
@@ -94,8 +97,10 @@ __all__ = [
     "analysis",
     "apply_masks",
     "bases",
+    "calibration",
     "compare",
     "conversion",
+    "convert_to_sac",
     "deployment",
     "entmax15",
     "export",
@@ -111,6 +116,7 @@ __all__ = [
     "prune_filters_by_norm",
     "prune_to_sparsity",
     "pruning",
+    "recalibrate_batch_norm",
     "register_layer",
     "regularization",
     "save_sparse",

@@ -208,6 +208,38 @@ def copied_module(value: Any, copies: Iterable[tuple[Any, Any]]) -> Any:
     return value
 
 
+def gradients(
+    function: Callable[[list[Any]], tuple[Any, Any]], values: Sequence[Any]
+) -> tuple[list[Any], Any]:
+    """Return the gradients of a scalar at some values, and what else the function returns.
+
+    Args:
+        function: from a list of tensors to a scalar, and anything that has no gradient.
+        values: arrays.
+    """
+    tensors = [keras.ops.convert_to_tensor(value) for value in values]
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return jax.grad(function, has_aux=True)(tensors)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(tensors)
+            scalar, other = function(tensors)
+        zero = tf.UnconnectedGradients.ZERO
+        return tape.gradient(scalar, tensors, unconnected_gradients=zero), other
+    import torch
+
+    with torch.enable_grad():
+        leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+        scalar, other = function(leaves)
+        found = torch.autograd.grad(scalar, leaves, allow_unused=True, materialize_grads=True)
+    return list(found), other
+
+
 def without_gradients() -> contextlib.AbstractContextManager[Any]:
     """Return a context in which torch records no gradients."""
     if keras.backend.backend() == "torch":

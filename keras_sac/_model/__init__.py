@@ -4,7 +4,7 @@
 | --- | --- |
 | Which layers are in a model, and where? | `_walk.py` |
 | Which models are graphs of layers that can be exchanged? | `_graphs.py` |
-| How is a model copied with other layers in it? | `_copying.py` |
+| How is a model copied with other layers in it, and compiled? | `_copying.py`, `_compiling.py` |
 | What does each layer receive and return in a forward pass? | `_calls.py` |
 | What is known about a class of layers? | `_layer_table.py`, `_stock_layers.py` |
 | Which variables are kernels, and which axes are which? | `_kernels.py` |
@@ -15,12 +15,13 @@
 """
 
 from keras_sac._model import _stock_layers
-from keras_sac._model._calls import Call, watched_calls
+from keras_sac._model._calls import Call, replaced, watched_calls
+from keras_sac._model._compiling import compile_like
 from keras_sac._model._copying import Copies
 from keras_sac._model._drawn_inputs import Batch, comparison_batches
 from keras_sac._model._einsum_equation import EinsumEquation
 from keras_sac._model._graphs import check_graph, is_graph, reachable_layers
-from keras_sac._model._input_batches import input_batches
+from keras_sac._model._input_batches import input_batches, sample_batches
 from keras_sac._model._kernels import Kernel, check_model, describe, kernels_of
 from keras_sac._model._labelled_batches import labelled_batches
 from keras_sac._model._layer_table import (

@@ -30,7 +30,9 @@ class Call:
 
 
 @contextlib.contextmanager
-def watched_calls(model: keras.Model, see: Callable[[Call], None]) -> Iterator[None]:
+def watched_calls(
+    model: keras.Model, see: Callable[[Call], Any], *, gradients: bool = False
+) -> Iterator[None]:
     """Return a context in which `see` receives each call of a layer, inner layers first.
 
     Each tensor belongs to one call: the one of the innermost layer that made it. Variables, losses
@@ -38,7 +40,9 @@ def watched_calls(model: keras.Model, see: Callable[[Call], None]) -> Iterator[N
 
     Args:
         model: built.
-        see: called after each call that returns tensors.
+        see: called after each call that returns tensors. What it returns, unless `None`, replaces
+            the outputs of the call.
+        gradients: whether torch records what it needs for gradients.
 
     Raises:
         ValueError: inside the context, if a layer is called that has no weights yet.
@@ -47,18 +51,19 @@ def watched_calls(model: keras.Model, see: Callable[[Call], None]) -> Iterator[N
     going_on: list[list[Any]] = []
     with contextlib.ExitStack() as stack:
         stack.enter_context(keras.StatelessScope())
-        stack.enter_context(_backend.without_gradients())
+        if not gradients:
+            stack.enter_context(_backend.without_gradients())
         for each in all_layers(model):
             # A call drops the losses of the call before it, and adds its own.
-            stack.enter_context(_replaced(each, "_losses", []))
-            stack.enter_context(_replaced(each, "_loss_ids", set()))
+            stack.enter_context(replaced(each, "_losses", []))
+            stack.enter_context(replaced(each, "_loss_ids", set()))
         for layer in layer_paths(model).values():
             if not layer.built and not getattr(layer.build, "_is_default", False):
-                stack.enter_context(_replaced(layer, "build", _refuse(layer)))
+                stack.enter_context(replaced(layer, "build", _refuse(layer)))
             # Keras calls another method of a quantized layer.
             name = "call" if layer.quantization_mode is None else "quantized_call"
             method = getattr(layer, name)
-            stack.enter_context(_replaced(layer, name, _watching(layer, method, going_on, see)))
+            stack.enter_context(replaced(layer, name, _watching(layer, method, going_on, see)))
         yield
 
 
@@ -66,7 +71,7 @@ def _watching(
     layer: keras.layers.Layer,
     method: Callable[..., Any],
     going_on: list[list[Any]],
-    see: Callable[[Call], None],
+    see: Callable[[Call], Any],
 ) -> Callable[..., Any]:
     @functools.wraps(method)
     def watching(*args: Any, **kwargs: Any) -> Any:
@@ -79,9 +84,8 @@ def _watching(
         if going_on:
             going_on[-1].extend(tensors)
         own = [each for each in tensors if not any(each is other for other in inside)]
-        if tensors:
-            see(Call(layer, (args, kwargs), tensors, own))
-        return outputs
+        instead = see(Call(layer, (args, kwargs), tensors, own)) if tensors else None
+        return outputs if instead is None else instead
 
     return watching
 
@@ -97,7 +101,8 @@ def _refuse(layer: keras.layers.Layer) -> Callable[..., None]:
 
 
 @contextlib.contextmanager
-def _replaced(layer: keras.layers.Layer, name: str, function: Any) -> Iterator[None]:
+def replaced(layer: keras.layers.Layer, name: str, function: Any) -> Iterator[None]:
+    """Return a context in which an attribute of a layer is another one."""
     # Not by `__setattr__`, which tracks values and refuses them where a layer is locked.
     attributes = vars(layer)
     missing = object()

@@ -22,12 +22,49 @@ def input_batches(data: Any, batch_size: int) -> Iterator[tuple[Any, int]]:
     Raises:
         ValueError: if there is no sample, or the arrays have different numbers of them.
     """
+    for inputs, _, count in _counted(data, batch_size):
+        yield inputs, count
+
+
+def sample_batches(data: Any, labels: Any, batch_size: int) -> Iterator[tuple[Any, Any, int]]:
+    """Read the inputs of a model with their labels, in order.
+
+    Args:
+        data: as for `input_batches`; labels are the second entry of a batch that is a tuple.
+        labels: an array, or a structure of arrays, beside `data`; `None` if `data` have them, or
+            there are none.
+        batch_size: samples in a batch of arrays; the last may have fewer.
+
+    Yields:
+        The inputs of a batch, their labels or `None`, and the number of samples.
+
+    Raises:
+        ValueError: if there is no sample, the arrays have different numbers of them, or labels are
+            given twice.
+    """
+    labels = None if labels is None else _as_arrays(labels)
     samples = 0
-    for inputs in _parts(data, batch_size):
+    for inputs, own, count in _counted(data, batch_size):
+        if own is not None and labels is not None:
+            raise ValueError("Labels were passed twice: in `data` and as `y`. Drop one of them.")
+        if labels is not None:
+            own = _slice(labels, samples, count)
+        if own is not None and _count(own) != count:
+            raise ValueError(_other_length(samples, count, _count(own)))
+        samples += count
+        yield inputs, own, count
+    if labels is not None and _count(labels) != samples:
+        raise ValueError(_other_length(0, samples, _count(labels)))
+
+
+def _counted(data: Any, batch_size: int) -> Iterator[tuple[Any, Any, int]]:
+    """Yield inputs, labels or `None`, and the number of samples; skip empty batches."""
+    samples = 0
+    for inputs, labels in _parts(data, batch_size):
         count = _count(inputs)
         if count:
             samples += count
-            yield inputs, count
+            yield inputs, labels, count
     if not samples:
         raise ValueError(
             f"`data` has no samples: {_described(data)}. Expected arrays of shape "
@@ -35,7 +72,14 @@ def input_batches(data: Any, batch_size: int) -> Iterator[tuple[Any, int]]:
         )
 
 
-def _parts(x: Any, batch_size: int) -> Iterator[Any]:
+def _other_length(first: int, samples: int, labels: int) -> str:
+    return (
+        "`y` must have one entry for each sample. Received: "
+        f"{labels} labels for the {samples} samples from {first} on."
+    )
+
+
+def _parts(x: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
     if not _is_arrays(x):
         if isinstance(x, list | tuple):
             raise ValueError(
@@ -43,15 +87,18 @@ def _parts(x: Any, batch_size: int) -> Iterator[Any]:
                 "`numpy.asarray(data)` for a list of numbers."
             )
         expected = "an array, or a list, tuple or dict of arrays, or an iterable of batches"
-        yield from map(_inputs_of, raw_batches("data", x, expected)[0])
+        yield from map(_inputs_and_labels, raw_batches("data", x, expected)[0])
         return
     arrays = _as_arrays(x)
     for start in range(0, _count(arrays), batch_size):
-        # `None` stands for an optional input that is left out.
-        yield keras.tree.map_structure(
-            lambda array, start=start: None if array is None else array[start : start + batch_size],
-            arrays,
-        )
+        yield _slice(arrays, start, batch_size), None
+
+
+def _slice(arrays: Any, start: int, count: int) -> Any:
+    # `None` stands for an optional input that is left out.
+    return keras.tree.map_structure(
+        lambda array: None if array is None else array[start : start + count], arrays
+    )
 
 
 def _is_arrays(x: Any) -> bool:
@@ -66,8 +113,12 @@ def _as_arrays(x: Any) -> Any:
     return keras.tree.map_structure(as_array, x)
 
 
-def _inputs_of(batch: Any) -> Any:
-    return _as_arrays(batch[0] if isinstance(batch, tuple) else batch)
+def _inputs_and_labels(batch: Any) -> tuple[Any, Any]:
+    # As in Keras: torch's `DataLoader` makes lists of what a data set has as tuples.
+    if isinstance(batch, list | tuple):
+        inputs, labels = batch[0], batch[1] if len(batch) > 1 else None
+        return _as_arrays(inputs), None if labels is None else _as_arrays(labels)
+    return _as_arrays(batch), None
 
 
 def _count(inputs: Any) -> int:

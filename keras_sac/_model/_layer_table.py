@@ -129,6 +129,45 @@ class LayerKind:
         """
         return None
 
+    def kernel_rows(self, layer: Any, inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the rows that each kernel multiplies, by the name of its variable.
+
+        Kernels whose rows are not known are left out. By default, `rows` are those of the first.
+
+        Args:
+            layer: built.
+            inputs: a batch, as the layer takes it.
+        """
+        rows = self.rows(layer, inputs)
+        return {} if rows is None else {next(iter(self.kernels(layer))): rows}
+
+    def output_rows(self, layer: Any, outputs: np.ndarray) -> np.ndarray:
+        """Return the outputs as rows, in the order of `rows` and of the columns of the matrix.
+
+        Args:
+            layer: built.
+            outputs: a batch, before the activation, or anything of its shape.
+
+        Returns:
+            `(rows, units)`, with all groups side by side.
+        """
+        return outputs.reshape(-1, outputs.shape[-1])
+
+    def unit_bias(self, layer: Any, name: str) -> keras.Variable | None:
+        """Return the bias that adds a number to each column of a kernel's product.
+
+        Args:
+            layer: built.
+            name: of the kernel.
+
+        Returns:
+            The variable, its entries in the order of the columns; `None` if there is none.
+        """
+        kernel = next(each for each in layer.weights if each.name == name)
+        units = math.prod(kernel.shape[axis] for axis in self.kernels(layer)[name].outputs)
+        biases = [each for each in layer.weights if each.name == "bias"]
+        return next((each for each in biases if math.prod(each.shape) == units), None)
+
     def why_not_one_product(self, layer: Any) -> str | None:
         """Return why the layer is more than one matrix product at each position, else `None`."""
         return "not a Dense, an EinsumDense or a 1x1 convolution"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from keras_sac._model._einsum_equation import EinsumEquation
 from keras_sac._model._layer_table import KernelAxes, LayerKind, Shape, register_layer
@@ -68,6 +68,24 @@ class EinsumDenseKind(LayerKind):
         width = math.prod(inputs.shape[axis] for axis in axes)
         return np.moveaxis(inputs, axes, range(-len(axes), 0)).reshape(-1, width)
 
+    def output_rows(self, layer: Any, outputs: np.ndarray) -> np.ndarray:
+        """Return the outputs with the axes that pass through first, in the order of the inputs."""
+        equation = EinsumEquation.read(layer.equation)
+        elided = outputs.ndim - len(equation.outputs)
+        start = elided if equation.ellipsis == "left" else 0
+        rest = range(elided) if start else range(len(equation.outputs), outputs.ndim)
+        labelled = [start + equation.outputs.index(c) for c in equation.kept + equation.made]
+        kept, made = labelled[: len(equation.kept)], labelled[len(equation.kept) :]
+        first = (*rest, *kept) if start else (*kept, *rest)
+        width = math.prod(outputs.shape[axis] for axis in made)
+        return np.transpose(outputs, (*first, *made)).reshape(-1, width)
+
+    def unit_bias(self, layer: Any, name: str) -> Any:
+        """Return the bias if it has all axes that the kernel makes, in their order."""
+        equation = EinsumEquation.read(layer.equation)
+        in_order = "".join(c for c in equation.outputs if c in equation.made)
+        return super().unit_bias(layer, name) if in_order == equation.made else None
+
     def why_not_one_product(self, layer: Any) -> str | None:
         """Return a reason unless the last axis of the inputs is multiplied by a matrix."""
         equation = EinsumEquation.read(layer.equation)
@@ -110,6 +128,11 @@ class ConvolutionKind(LayerKind):
             for part in np.split(images, groups, axis=-1)
         ]
         return parts[0] if groups == 1 else np.stack(parts)
+
+    def output_rows(self, layer: Any, outputs: np.ndarray) -> np.ndarray:
+        """Return the filters at each position."""
+        outputs = np.moveaxis(outputs, channel_axis(layer), -1)
+        return outputs.reshape(-1, outputs.shape[-1])
 
     def why_not_one_product(self, layer: Any) -> str | None:
         """Return a reason unless the filters are 1x1 and in one group."""
@@ -160,6 +183,18 @@ class SeparableKind(ConvolutionKind):
         """Return `None`: the inputs of the 1x1 convolution are not the layer's."""
         return
 
+    def kernel_rows(self, layer: Any, inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what the 1x1 convolution multiplies: the outputs of the depthwise one."""
+        middle = ops.depthwise_conv(
+            inputs,
+            layer.depthwise_kernel,
+            strides=layer.strides,
+            padding=layer.padding,
+            data_format=layer.data_format,
+            dilation_rate=layer.dilation_rate,
+        )
+        return {"pointwise_kernel": self.output_rows(layer, ops.convert_to_numpy(middle))}
+
     def why_not_one_product(self, layer: Any) -> str | None:
         """Return that it is not."""
         return LayerKind.why_not_one_product(self, layer)
@@ -195,8 +230,16 @@ class RecurrentKind(LayerKind):
         return input_shape[0] * input_shape[1]
 
     def rows(self, layer: Any, inputs: np.ndarray) -> np.ndarray:
-        """Return the inputs at all steps; the states that the other kernel sees are not known."""
+        """Return the inputs at all steps; the other kernel multiplies the states."""
         return inputs.reshape(-1, inputs.shape[-1])
+
+    def kernel_rows(self, layer: Any, inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the inputs at all steps, and the states before them."""
+        rows = {"kernel": self.rows(layer, inputs)}
+        if getattr(layer, "reset_after", True):
+            # A gated unit without it multiplies a part of the kernel by other states.
+            rows["recurrent_kernel"] = _states(layer, inputs)
+        return rows
 
 
 class CellKind(RecurrentKind):
@@ -282,6 +325,17 @@ class GroupedQueryAttentionKind(MultiHeadAttentionKind):
 
     def _axes_and_widths(self, layer: Any) -> tuple[tuple[int, ...], int]:
         return (1,), 2 * layer.num_query_heads * layer.head_dim
+
+
+def _states(layer: Any, inputs: np.ndarray) -> np.ndarray:
+    """Return the state before each step, as rows in the order of the steps of the inputs."""
+    backwards = slice(None, None, -1 if layer.go_backwards else 1)
+    sequence = ops.convert_to_tensor(inputs[:, backwards])
+    states, seen = layer.get_initial_state(batch_size=len(inputs)), []
+    for step in range(sequence.shape[1]):
+        seen.append(ops.convert_to_numpy(states[0]))
+        _, states = layer.cell(sequence[:, step], states, training=False)
+    return np.stack(seen[backwards], axis=1).reshape(-1, layer.units)
 
 
 def channel_axis(layer: Any) -> int:

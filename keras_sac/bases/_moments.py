@@ -195,6 +195,12 @@ class Moments:
         return cov
 
     @property
+    def scatter(self) -> np.ndarray:
+        """`Σ (x - m)(x - m)ᵀ`, shape `(in_dim, in_dim)`, float64."""
+        self._known_mean()
+        return from_lower(self._scatter)
+
+    @property
     def second_moment(self) -> np.ndarray:
         """`Σ x xᵀ / n`, not centered, shape `(in_dim, in_dim)`, float64."""
         mean = self._known_mean()
@@ -225,6 +231,26 @@ class Moments:
     def class_means(self) -> np.ndarray | None:
         """Mean of each class, shape `(n_classes, in_dim)`; `None` without labels."""
         return None if self._classes is None else self._class_means.copy()
+
+    @classmethod
+    def from_parts(cls, count: int, mean: np.ndarray, scatter: np.ndarray) -> "Moments":
+        """Return moments, without classes, of what `count`, `mean` and `scatter` returned.
+
+        Args:
+            count: number of samples, at least 1.
+            mean: shape `(in_dim,)`.
+            scatter: shape `(in_dim, in_dim)`; its lower triangle is used.
+
+        Examples:
+            >>> import numpy as np
+            >>> a = Moments.from_data(np.eye(3), verbose=0)
+            >>> Moments.from_parts(a.count, a.mean, a.scatter).total_variance == a.total_variance
+            True
+        """
+        self = cls()
+        self._count, self._updates = count, 1
+        self._mean, self._scatter = np.array(mean, np.float64), np.array(scatter, np.float64)
+        return self
 
     def __repr__(self) -> str:
         if self._mean is None:

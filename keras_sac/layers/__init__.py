@@ -4,6 +4,8 @@ from keras_sac.layers._basis_finetuning import BasisFinetuning
 from keras_sac.layers._basis_source import register_basis_kind
 from keras_sac.layers._orthonormal import Orthonormal
 from keras_sac.layers._precompute_projection import precompute_projection
+from keras_sac.layers._sac_class_of import sac_class_of as sac_class_of
+from keras_sac.layers._sac_class_of import why_no_sac_class as why_no_sac_class
 from keras_sac.layers._sac_conv import SACConv1D, SACConv2D, SACConv3D
 from keras_sac.layers._sac_dense import SACDense
 from keras_sac.layers._sac_einsum_dense import SACEinsumDense

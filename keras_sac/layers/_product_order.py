@@ -4,13 +4,21 @@ import math
 from collections.abc import Sequence
 
 
-def factored_is_cheaper(rows: int | None, in_dim: int, rank: int, units: int) -> bool:
+def factored_is_cheaper(
+    rows: int | None, in_dim: int, rank: int, units: int, *, spread: float = 1.0
+) -> bool:
     """Return whether `(x B) L` needs no more multiplications than `x (B L)`.
 
-    `rows rank (in_dim + units)` against `in_dim rank units + rows in_dim units`. An unknown number
-    of rows, `None`, counts as large.
+    `rows rank (spread in_dim + units)` against `in_dim rank units + rows in_dim units`.
+
+    Args:
+        rows: of the learner's product. An unknown number of rows, `None`, counts as large.
+        in_dim: rows of the basis.
+        rank: columns of the basis.
+        units: columns of the learner.
+        spread: rows of the basis' product for each row of the learner's.
     """
-    factored = rank * (in_dim + units)
+    factored = rank * (spread * in_dim + units)
     merged = in_dim * units
     if rows is None:
         return factored <= merged

@@ -7,18 +7,23 @@ from keras_sac.layers._conv_layer import SACConv
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class SACConv1D(SACConv):
-    """1-D convolution with fixed basis filters and a trained 1x1 learner.
+    """1-D convolution with fixed basis filters and a trained learner.
 
-    `y = activation(conv(x, B) L + bias)`: the `rank` filters of `B` are computed from
-    patches of the data and not trained; `L (rank, filters)` is trained. A patch has
-    `kernel_size * channels` entries.
+    `y = activation(conv(conv(x, B), L) + bias)`: the `rank` filters of `B` are computed from
+    patches of the data and not trained; `L` is trained. `reading` divides the kernel into the two:
+
+    | `reading` | `B` | `L` |
+    | --- | --- | --- |
+    | `"patches"` | size `k`: `(k * channels, rank)` | size 1: `(rank, filters)` |
+    | `"channels"` | size 1: `(channels, rank)` | size `k`: `(rank, k * filters)` |
 
     Args:
         filters: positive integer, number of output channels.
         kernel_size: length of a patch, an integer or a tuple of one.
-        basis: a `Basis` or an array of shape `(kernel_size * channels, rank)`, or a kind, as in
-            `SACDense`. The entries of a row are in the order `(step, channel)`.
-        rank: number of basis filters, at most `kernel_size * channels`.
+        basis: a `Basis` or an array of the shape of `B`, or a kind, as in `SACDense`. Its rows are
+            in the order `(step, channel)`, the columns of `L` in the order `(step, filter)`.
+        rank: number of basis filters, at most as many as `B` has rows.
+        reading: `"patches"` or `"channels"`. `center=True` needs `"patches"`.
         strides: step of the window.
         padding: `"valid"`, `"same"` or `"causal"`.
         data_format: `"channels_last"` or `"channels_first"`.
@@ -52,18 +57,26 @@ class SACConv1D(SACConv):
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class SACConv2D(SACConv):
-    """2-D convolution with fixed basis filters and a trained 1x1 learner.
+    """2-D convolution with fixed basis filters and a trained learner.
 
-    `y = activation(conv(x, B) L + bias)`: the `rank` filters of `B` are computed from
-    patches of the data and not trained; `L (rank, filters)` is trained. A patch has
-    `height * width * channels` entries.
+    `y = activation(conv(conv(x, B), L) + bias)`: the `rank` filters of `B` are computed from
+    patches of the data and not trained; `L` is trained. `reading` divides a kernel of size
+    `(h, w)` into the two:
+
+    | `reading` | `B` | `L` |
+    | --- | --- | --- |
+    | `"patches"` | `h x w`: `(h * w * channels, rank)` | `1 x 1`: `(rank, filters)` |
+    | `"channels"` | `1 x 1`: `(channels, rank)` | `h x w`: `(rank, h * w * filters)` |
+    | `"spatial"` | `h x 1`: `(h * channels, rank)` | `1 x w`: `(rank, w * filters)` |
 
     Args:
         filters: positive integer, number of output channels.
         kernel_size: integer or tuple of two, `(height, width)` of a patch.
-        basis: a `Basis` or an array of shape `(height * width * channels, rank)`, or a kind, as
-            in `SACDense`. The entries of a row are in the order `(row, column, channel)`.
-        rank: number of basis filters, at most `height * width * channels`.
+        basis: a `Basis` or an array of the shape of `B`, or a kind, as in `SACDense`. Its rows are
+            in the order `(row, column, channel)`, the columns of `L` in the order
+            `(row, column, filter)`.
+        rank: number of basis filters, at most as many as `B` has rows.
+        reading: `"patches"`, `"channels"` or `"spatial"`. `center=True` needs `"patches"`.
         strides: step of the window, an integer or a tuple of two.
         padding: `"valid"` or `"same"`.
         data_format: `"channels_last"` or `"channels_first"`.
@@ -87,9 +100,14 @@ class SACConv2D(SACConv):
         >>> layer.adapt(images)
         >>> tuple(layer(images).shape), type(layer.to_dense()).__name__
         ((8, 12, 12, 16), 'Conv2D')
+        >>> spatial = SACConv2D(16, 3, "pca", rank=8, reading="spatial", padding="same")
+        >>> spatial.adapt(images)
+        >>> tuple(spatial.basis.shape), tuple(spatial.learner.shape)
+        ((9, 8), (8, 48))
 
     Reference:
-        Denil et al., 2013, "Predicting Parameters in Deep Learning".
+        Denil et al., 2013, "Predicting Parameters in Deep Learning"; Jaderberg et al., 2014,
+        "Speeding up Convolutional Neural Networks with Low Rank Expansions", for `"spatial"`.
     """
 
     stock_class = keras.layers.Conv2D
@@ -97,18 +115,25 @@ class SACConv2D(SACConv):
 
 @keras.saving.register_keras_serializable(package="keras_sac")
 class SACConv3D(SACConv):
-    """3-D convolution with fixed basis filters and a trained 1x1 learner.
+    """3-D convolution with fixed basis filters and a trained learner.
 
-    `y = activation(conv(x, B) L + bias)`: the `rank` filters of `B` are computed from
-    patches of the data and not trained; `L (rank, filters)` is trained. A patch has
-    `prod(kernel_size) * channels` entries.
+    `y = activation(conv(conv(x, B), L) + bias)`: the `rank` filters of `B` are computed from
+    patches of the data and not trained; `L` is trained. `reading` divides a kernel of size
+    `(d, h, w)` into the two:
+
+    | `reading` | `B` | `L` |
+    | --- | --- | --- |
+    | `"patches"` | `d x h x w`: `(d * h * w * channels, rank)` | size 1: `(rank, filters)` |
+    | `"channels"` | size 1: `(channels, rank)` | `d x h x w`: `(rank, d * h * w * filters)` |
+    | `"spatial"` | `d x 1 x 1`: `(d * channels, rank)` | `1 x h x w`: `(rank, h * w * filters)` |
 
     Args:
         filters: positive integer, number of output channels.
         kernel_size: integer or tuple of three, the size of a patch.
-        basis: a `Basis` or an array of shape `(prod(kernel_size) * channels, rank)`, or a kind, as
-            in `SACDense`. The entries of a row are in the order of the axes, the channel last.
-        rank: number of basis filters, at most `prod(kernel_size) * channels`.
+        basis: a `Basis` or an array of the shape of `B`, or a kind, as in `SACDense`. Its rows are
+            in the order of the axes, the channel last; so are the columns of `L`, the filter last.
+        rank: number of basis filters, at most as many as `B` has rows.
+        reading: `"patches"`, `"channels"` or `"spatial"`. `center=True` needs `"patches"`.
         strides: step of the window, an integer or a tuple of three.
         padding: `"valid"` or `"same"`.
         data_format: `"channels_last"` or `"channels_first"`.

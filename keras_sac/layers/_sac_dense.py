@@ -152,6 +152,11 @@ class SACDense(SubspaceLayer):
         """Return `x W`, shape `(batch, ..., units)`."""
         return ops.matmul(inputs, kernel)
 
+    @classmethod
+    def arguments_from_stock(cls, layer: Any, use_bias: bool) -> dict[str, Any]:
+        """Return the arguments for the place of a `Dense` layer."""
+        return {**super().arguments_from_stock(layer, use_bias), "units": layer.units}
+
     def make_stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
         """Return a built `Dense` layer from `in_dim` to `units`."""
         return _dense(self.in_dim, self.units, kwargs)

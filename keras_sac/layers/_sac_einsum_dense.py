@@ -182,6 +182,30 @@ class SACEinsumDense(SubspaceLayer):
         """Reshape a vector `(units,)` to the order of the output's axes, with ones in between."""
         return self._made_to_outputs(np, vector)
 
+    @classmethod
+    def arguments_from_stock(cls, layer: Any, use_bias: bool) -> dict[str, Any]:
+        """Return the arguments for the place of an `EinsumDense` layer."""
+        arguments = super().arguments_from_stock(layer, use_bias)
+        bias_axes = layer.bias_axes
+        if arguments.pop("use_bias") and not bias_axes:
+            parsed = EinsumEquation.parse(layer.equation)
+            bias_axes = "".join(label for label in parsed.outputs if label in parsed.made)
+        return {
+            **arguments,
+            "equation": layer.equation,
+            "output_shape": layer.partial_output_shape,
+            "bias_axes": bias_axes,
+        }
+
+    @classmethod
+    def why_not_from_stock(cls, layer: Any) -> str | None:
+        """Return a reason for equations that do not factor, too."""
+        try:
+            EinsumEquation.parse(layer.equation)
+        except ValueError:
+            return f"the kernel of {layer.equation} does not factor into basis and learner"
+        return super().why_not_from_stock(layer)
+
     def make_stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
         """Return a built `EinsumDense`; with `center`, all axes of the units have a bias."""
         bias_axes = self.bias_axes

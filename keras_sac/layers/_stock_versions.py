@@ -41,7 +41,7 @@ def merged_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
         name=layer.name,
         dtype=layer.dtype_policy,
     )
-    weights = [_as_kernel(stock, matrix)]
+    weights = [layer.kernel_axes().from_matrix(matrix, layer.kernel_shape())]
     if has_bias:
         bias = np.zeros(()) if layer.bias is None else ops.convert_to_numpy(layer.bias)
         if basis.mean is not None:
@@ -61,7 +61,7 @@ def factor_layers(layer: keras.layers.Layer) -> keras.Sequential:
         trainable=False,
         dtype=layer.dtype_policy,
     )
-    weights = [_as_kernel(first, basis.matrix)]
+    weights = [_kernel_of_factor(layer, first, basis.matrix)]
     if basis.mean is not None and layer.center:
         shift = basis.mean.astype(np.float64) @ basis.matrix.astype(np.float64)
         weights.append(-shift.reshape(first.bias.shape))
@@ -74,14 +74,14 @@ def factor_layers(layer: keras.layers.Layer) -> keras.Sequential:
         trainable=layer.trainable,
         dtype=layer.dtype_policy,
     )
-    weights = [_as_kernel(second, ops.convert_to_numpy(layer.learner))]
+    weights = [_kernel_of_factor(layer, second, ops.convert_to_numpy(layer.learner))]
     if layer.bias is not None:
         weights.append(ops.convert_to_numpy(layer.bias))
     second.set_weights(weights)
     return keras.Sequential([first, second], name=layer.name)
 
 
-def _as_kernel(stock: keras.layers.Layer, matrix: np.ndarray) -> np.ndarray:
-    """Return a matrix `(in_dim, units)` in the shape of the kernel of a built stock layer."""
-    axes = stock_kind(type(stock)).kernels(stock)["kernel"]
-    return axes.from_matrix(matrix, tuple(stock.kernel.shape))
+def _kernel_of_factor(
+    layer: keras.layers.Layer, factor: keras.layers.Layer, matrix: np.ndarray
+) -> np.ndarray:
+    return layer.kernel_axes(factor).from_matrix(matrix, tuple(factor.kernel.shape))

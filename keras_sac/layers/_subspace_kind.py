@@ -1,6 +1,5 @@
 """Entry of the SAC layers in the table of layer classes."""
 
-import math
 from typing import Any
 
 import keras
@@ -20,18 +19,19 @@ class SubspaceKind(LayerKind):
 
     def uses(
         self, layer: Any, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
-    ) -> float:
-        """Return the number of positions of the output."""
-        return math.prod(output_shape) / layer.learner.shape[-1]
+    ) -> dict[str, float]:
+        """Return the uses of basis and learner, or of the kernel if one product is cheaper."""
+        (in_dim, rank), units = layer.basis.shape, layer.learner.shape[1]
+        basis, learner = layer.uses(input_shape, output_shape)
+        if factored_is_cheaper(None, in_dim, rank, units, spread=basis / learner):
+            return {"basis": basis, "learner": learner}
+        # The layer then forms the kernel once per batch, which is not counted.
+        return {"kernel": learner}
 
     def multiplied(self, layer: Any) -> dict[str, Any]:
-        """Return basis and learner, or the kernel if one product is cheaper than two."""
-        (in_dim, rank), units = layer.basis.shape, layer.learner.shape[-1]
-        if factored_is_cheaper(None, in_dim, rank, units):
-            return {"basis": layer.basis, "learner": layer.learner}
-        # The layer then forms the kernel once per batch, which is not counted.
+        """Return basis, learner, and the matrix of the kernel."""
         basis, learner = map(keras.ops.convert_to_numpy, (layer.basis, layer.learner))
-        return {"kernel": np.matmul(basis, learner)}
+        return {"basis": basis, "learner": learner, "kernel": np.matmul(basis, learner)}
 
     def rows(self, layer: Any, inputs: np.ndarray) -> np.ndarray:
         """Return the inputs as rows of the width of the basis."""

@@ -1,10 +1,8 @@
 """`SubspaceLayer`: base class of the layers with a fixed basis and a trained learner."""
 
-import abc
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_sac._arguments import drawn_seed
@@ -17,14 +15,15 @@ from keras_sac.layers._basis_state import (
     require_basis,
     require_built,
 )
+from keras_sac.layers._from_stock_layer import sac_from_stock
 from keras_sac.layers._orthonormal import Orthonormal
-from keras_sac.layers._product_order import factored_is_cheaper
-from keras_sac.layers._stock_versions import factor_layers, merged_layer, stock_kind
+from keras_sac.layers._stock_versions import factor_layers, merged_layer
 from keras_sac.layers._subspace_config import subspace_config
+from keras_sac.layers._subspace_hooks import SubspaceHooks
 from keras_sac.layers._subspace_weights import add_weights
 
 
-class SubspaceLayer(keras.layers.Layer, abc.ABC):
+class SubspaceLayer(SubspaceHooks):
     """Base class of the SAC layers: kernel = basis (fixed) times learner (trained).
 
     `kernel (in_dim, units) = basis (in_dim, rank) @ learner (rank, units)`. Use `SACDense`,
@@ -81,11 +80,6 @@ class SubspaceLayer(keras.layers.Layer, abc.ABC):
         ((64, 4), 'Dense')
     """
 
-    # The stock layer class that the layer replaces.
-    stock_class: ClassVar[type]
-    # Samples per batch when `adapt` reads an array.
-    adapt_batch_size: ClassVar[int] = 8192
-
     def __init__(
         self,
         basis: Any,
@@ -130,90 +124,12 @@ class SubspaceLayer(keras.layers.Layer, abc.ABC):
                 "`center=False`."
             )
 
-    # What a subclass implements.
-
-    @abc.abstractmethod
-    def input_grid(self, input_shape: Any) -> tuple[int, ...]:
-        """Return the shape of one row of inputs, before it is flattened to `(in_dim,)`.
-
-        `(in_dim,)` for a dense layer, `(*kernel_size, channels)` for a convolution. The `"dct"`
-        basis is made on this grid. `input_shape` includes the batch axis.
-        """
-
-    @abc.abstractmethod
-    def kernel_shape(self) -> tuple[int, ...]:
-        """Return the shape of the stock layer's kernel: `(in_dim, units)` for a dense layer."""
-
-    @abc.abstractmethod
-    def apply_basis(self, inputs: Any) -> Any:
-        """Return `x B`: `(batch, ..., in_dim)` to projections `(batch, ..., rank)`."""
-
-    @abc.abstractmethod
-    def apply_learner(self, projections: Any) -> Any:
-        """Return `z L`: projections `(batch, ..., rank)` to outputs `(batch, ..., units)`."""
-
-    @abc.abstractmethod
-    def apply_kernel(self, inputs: Any, kernel: Any) -> Any:
-        """Return `x W` with `W` of shape `kernel_shape()`: inputs to outputs, without the bias."""
-
-    @abc.abstractmethod
-    def make_stock_layer(self, **kwargs: Any) -> keras.layers.Layer:
-        """Return a built stock layer for `apply_kernel`, with a kernel of `kernel_shape()`.
-
-        `kwargs` are arguments of its constructor: `use_bias`, `activation`, `name`, `dtype`,
-        `trainable`, and the regularizers and the constraint of bias and outputs. The two methods
-        below get such arguments, too.
-        """
-
-    @abc.abstractmethod
-    def make_basis_layer(self, **kwargs: Any) -> keras.layers.Layer:
-        """Return a built stock layer for `apply_basis`; its kernel has `in_dim * rank` entries."""
-
-    @abc.abstractmethod
-    def make_learner_layer(self, **kwargs: Any) -> keras.layers.Layer:
-        """Return a built stock layer for `apply_learner`; its kernel has `rank * units` entries."""
-
-    # What a subclass may override.
-
-    def rows(self, inputs: np.ndarray) -> np.ndarray:
-        """Return a batch of inputs as rows: `(batch, ...)` to `(n, in_dim)`."""
-        rows = stock_kind(self.stock_class).rows(self, inputs)
-        if rows is None:
-            raise NotImplementedError(
-                f"{type(self).__name__} must implement `rows`: the table of layer classes does not "
-                f"say how {self.stock_class.__name__} reads its inputs as rows."
-            )
-        return rows
-
-    def is_factored(self, inputs: Any) -> bool:
-        """Return whether the layer computes `(x B) L`, cheaper at small rank, or `x (B L)`."""
-        return factored_is_cheaper(None, self.in_dim, self.rank, self.learner.shape[1])
-
-    def broadcast_to_projections(self, vector: Any) -> Any:
-        """Reshape a vector `(rank,)` so that it broadcasts over projections."""
-        return vector
-
-    def broadcast_to_outputs(self, vector: Any) -> Any:
-        """Reshape a vector `(units,)` so that it broadcasts over outputs."""
-        return vector
-
-    def add_bias(self, outputs: Any) -> Any:
-        """Return outputs plus bias, `(batch, ..., units)`."""
-        return ops.add(outputs, self.bias)
-
-    def as_bias(self, vector: np.ndarray) -> np.ndarray:
-        """Reshape a vector `(units,)` to the shape of the stock layer's bias."""
-        return vector
-
-    def samples_at_once(self, inputs: np.ndarray) -> int:
-        """Return how many samples of a batch `adapt` converts to rows at a time."""
-        return len(inputs)
-
     def add_subspace_weights(
         self,
         grid: tuple[int, ...],
         units: int,
         *,
+        fan_in: int | None = None,
         fan_out: int | None = None,
         bias_shape: tuple[int, ...] | None = None,
     ) -> None:
@@ -222,12 +138,13 @@ class SubspaceLayer(keras.layers.Layer, abc.ABC):
         Args:
             grid: the result of `input_grid`; its product is `in_dim`.
             units: number of columns of the learner.
-            fan_out: `fan_out` of the stock layer's kernel, for the initialization of the learner.
-                Defaults to `units`.
+            fan_in: `fan_in` of the stock layer's kernel, for the initialization of the learner.
+                Defaults to `in_dim`.
+            fan_out: likewise. Defaults to `units`.
             bias_shape: shape of the stock layer's bias. Defaults to `(units,)`.
         """
-        add_weights(self, grid, units, fan_out, bias_shape)
-        self._kernel_axes = stock_kind(self.stock_class).kernels(self)["kernel"]
+        add_weights(self, grid, units, (fan_in, fan_out), bias_shape)
+        self._kernel_axes = self.kernel_axes()
 
     # The products.
 
@@ -353,6 +270,42 @@ class SubspaceLayer(keras.layers.Layer, abc.ABC):
             self.basis.trainable = self.basis_trainable and bool(value)
 
     # Conversion and serialization.
+
+    @classmethod
+    def from_stock_layer(
+        cls, layer: Any, basis: Any, learner: Any, *, bias: Any = None, **kwargs: Any
+    ) -> Self:
+        """Return a SAC layer with the kernel `basis @ learner` for the place of a stock layer.
+
+        The inverse of `to_dense`. Name, dtype policy, `trainable`, activation, bias, and the
+        regularizers and the constraint of bias and outputs are those of the stock layer. Its
+        kernel's regularizer and constraint are dropped: they are made for another shape.
+
+        Args:
+            layer: built layer of the class `stock_class`, not of a subclass. It is not changed.
+            basis: a `Basis` or an array of shape `(in_dim, rank)`.
+            learner: array of shape `(rank, units)`; for convolutions as their `reading` has it.
+            bias: array of the shape of the layer's bias, or with one number for each output.
+                Defaults to the layer's bias; a layer without one gets one if it is given.
+            **kwargs: other arguments of the constructor, such as `reading`.
+
+        Returns:
+            A built layer.
+
+        Raises:
+            ValueError: if the layer is of another class, not built, quantized, in groups, or has
+                LoRA adapters, or if the shapes do not fit.
+
+        Examples:
+            >>> import keras, numpy as np
+            >>> from keras_sac import SACDense
+            >>> dense = keras.layers.Dense(4)
+            >>> dense.build((None, 9))
+            >>> u, s, vt = np.linalg.svd(dense.get_weights()[0], full_matrices=False)
+            >>> SACDense.from_stock_layer(dense, u[:, :2], s[:2, None] * vt[:2]).rank
+            2
+        """
+        return sac_from_stock(cls, layer, basis, learner, bias, kwargs)
 
     def to_dense(self) -> keras.layers.Layer:
         """Return the stock Keras layer with the merged kernel and the same outputs.

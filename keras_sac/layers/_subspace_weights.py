@@ -15,7 +15,7 @@ def add_weights(
     layer: keras.layers.Layer,
     grid: tuple[int, ...],
     units: int,
-    fan_out: int | None,
+    fans: tuple[int | None, int | None],
     bias_shape: tuple[int, ...] | None,
 ) -> None:
     """Add `learner`, `bias`, `basis` and `mean`, in this order; see `add_subspace_weights`."""
@@ -32,7 +32,8 @@ def add_weights(
         )
     basis = initial_basis(layer, grid)
     layer.in_dim = in_dim
-    layer._fans = in_dim, units if fan_out is None else fan_out
+    fan_in, fan_out = fans
+    layer._fans = in_dim if fan_in is None else fan_in, units if fan_out is None else fan_out
     if basis is not None and layer._gain is None:
         layer._gain = input_gain(basis, layer.center)
     layer.learner = layer.add_weight(
@@ -91,9 +92,8 @@ def drawn_learner(layer: keras.layers.Layer, shape: tuple[int, ...], dtype: Any 
     """Return initial values of the learner, shape `(rank, units)`."""
     initializer = layer.learner_initializer
     if initializer is None:
-        in_dim, fan_out = layer._fans
-        gain = in_dim / layer.rank if layer._gain is None else layer._gain
-        limit = matched_limit(gain, in_dim, fan_out)
+        gain = layer.in_dim / layer.rank if layer._gain is None else layer._gain
+        limit = matched_limit(gain, *layer._fans)
         initializer = keras.initializers.RandomUniform(-limit, limit)
     return initializer(shape, dtype=dtype)
 

@@ -11,7 +11,10 @@ from keras_sac.layers import SACConv1D, SACConv2D, SACConv3D, SACDense, SACEinsu
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One layer with one configuration, and a `rank` at which two thin products are cheaper."""
+    """One layer with one configuration, and a `rank` at which two thin products are cheaper.
+
+    `units` is the number of columns of the learner.
+    """
 
     name: str
     make: Callable[..., Any]
@@ -21,6 +24,7 @@ class Row:
     in_dim: int
     units: int
     rank: int
+    has_center: bool = True
 
     def __str__(self) -> str:
         return self.name
@@ -52,6 +56,18 @@ def _conv(layer: Any, stock: Any, shape: Any, out: Any, in_dim: int, label: str,
     )
 
 
+def _read(row: Row, reading: str, in_dim: int, units: int) -> Row:
+    """Return the row of a convolution in another reading."""
+    return dataclasses.replace(
+        row,
+        name=f"{row.name}-{reading}",
+        make=lambda basis, **kw: row.make(basis, reading=reading, **kw),
+        in_dim=in_dim,
+        units=units,
+        has_center=False,
+    )
+
+
 def _einsum(equation: str, output_shape: Any, shape: Any, out: Any, in_dim: int, units: int) -> Row:
     operands, result = equation.split("->")
     kernel = operands.split(",")[1]
@@ -72,10 +88,20 @@ def _einsum(equation: str, output_shape: Any, shape: Any, out: Any, in_dim: int,
 
 C1, C2, C3 = keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D
 
+CAUSAL = _conv(SACConv1D, C1, (9, 4), (9, 6), 12, "causal", kernel_size=3, padding="causal")
+STRIDED = _conv(
+    *(SACConv2D, C2, (8, 9, 4), (4, 5, 6), 36, "strided"),
+    kernel_size=3,
+    strides=2,
+    padding="same",
+)
+VALID = _conv(SACConv3D, C3, (5, 6, 5, 2), (3, 4, 3, 6), 54, "valid", kernel_size=3)
+
 ROWS = [
     _dense("SACDense-2d", (10,)),
     _dense("SACDense-4d", (3, 5, 10)),
-    _conv(SACConv1D, C1, (9, 4), (9, 6), 12, "causal", kernel_size=3, padding="causal"),
+    CAUSAL,
+    _read(CAUSAL, "channels", in_dim=4, units=18),
     _conv(SACConv1D, C1, (11, 4), (7, 6), 12, "dilated", kernel_size=3, dilation_rate=2),
     _conv(SACConv2D, C2, (8, 7, 3), (8, 7, 6), 27, "same", kernel_size=3, padding="same"),
     _conv(
@@ -89,7 +115,10 @@ ROWS = [
         strides=2,
         padding="same",
     ),
-    _conv(SACConv3D, C3, (5, 6, 5, 2), (3, 4, 3, 6), 54, "valid", kernel_size=3),
+    _read(STRIDED, "channels", in_dim=4, units=54),
+    _read(STRIDED, "spatial", in_dim=12, units=18),
+    VALID,
+    _read(VALID, "spatial", in_dim=6, units=54),
     _einsum("ab,bc->ac", 7, (9,), (7,), 9, 7),
     _einsum("abc,cde->abde", (None, 4, 3), (5, 8), (5, 4, 3), 8, 12),
     _einsum("abcd,cde->abe", (None, 9), (5, 2, 4), (5, 9), 8, 9),

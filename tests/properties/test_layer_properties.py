@@ -23,11 +23,11 @@ def test_the_orders_of_the_products_agree(rows, in_dim, units, seed):
     np.testing.assert_allclose(y, x @ kernel, rtol=1e-4, atol=1e-4)
 
 
-@given(st.integers(1, 64), st.integers(1, 64), st.integers(1, 64), st.integers(1, 64))
-def test_the_cheaper_order_is_the_cheaper_one(rows, in_dim, rank, units):
-    two_thin = rows * in_dim * rank + rows * rank * units
+@given(*[st.integers(1, 64)] * 4, st.integers(1, 9))
+def test_the_cheaper_order_is_the_cheaper_one(rows, in_dim, rank, units, spread):
+    two_thin = spread * rows * in_dim * rank + rows * rank * units
     merged = in_dim * rank * units + rows * in_dim * units
-    assert factored_is_cheaper(rows, in_dim, rank, units) == (two_thin <= merged)
+    assert factored_is_cheaper(rows, in_dim, rank, units, spread=spread) == (two_thin <= merged)
 
 
 @given(st.data())

@@ -1,0 +1,168 @@
+"""Choose one option for each part of a model: the least loss under budgets."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+_BISECTIONS = 60
+# Shares of the first of two budgets in the price of an option.
+_MIXTURES = np.linspace(0.0, 1.0, 17)
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One way to change a part of a model.
+
+    Attributes:
+        loss: predicted increase of the loss.
+        costs: what it costs, by the name of the budget: `parameters`, `macs`, ...
+        choice: what it means, for the caller.
+    """
+
+    loss: float
+    costs: Mapping[str, float]
+    choice: Any = None
+
+
+class OutOfBudget(ValueError):
+    """Raised if no choice of options meets the budgets."""
+
+
+def allocate(
+    parts: Sequence[Sequence[Option]], budgets: Mapping[str, float]
+) -> list[Option]:
+    """Choose one option for each part: `min Σ loss`, such that `Σ cost <= budget` for each budget.
+
+    Lagrangian relaxation: with a price `p` each part takes the option of least `loss + p cost`, and
+    bisection finds the smallest price that meets the budgets. Two budgets share the price in
+    several mixtures. What is left of the budgets then goes to exchanges of single parts, and of
+    pairs, that lower the loss.
+
+    Args:
+        parts: the options of each part.
+        budgets: the largest total cost, by name; at least one.
+
+    Returns:
+        The chosen option of each part.
+
+    Raises:
+        OutOfBudget: if the cheapest options exceed a budget.
+
+    Examples:
+        >>> cheap, dear = Option(1.0, {"macs": 1}), Option(0.0, {"macs": 3})
+        >>> [each.loss for each in allocate([[cheap, dear], [cheap, dear]], {"macs": 4})]
+        [1.0, 0.0]
+
+    Reference:
+        Shoham & Gersho, 1988, "Efficient bit allocation for an arbitrary set of quantizers".
+    """
+    names = list(budgets)
+    limits = np.array([float(budgets[name]) for name in names])
+    losses = [np.array([each.loss for each in part]) for part in parts]
+    costs = [np.array([[each.costs[n] for n in names] for each in part]) for part in parts]
+    for column, name in enumerate(names):
+        least = sum(float(cost[:, column].min()) for cost in costs)
+        if least > limits[column]:
+            raise OutOfBudget(
+                f"The smallest possible {name} are {least:,.0f}. Received: a budget of "
+                f"{limits[column]:,.0f}."
+            )
+    scale = np.maximum(limits, 1e-12)
+    mixtures = [[1.0]] if len(names) == 1 else [[m, 1 - m] for m in _MIXTURES]
+    found = [_cheapest(losses, costs, limits, np.array(mix) / scale) for mix in mixtures]
+    feasible = [_exchanged(each, losses, costs, limits) for each in found if each is not None]
+    if not feasible:
+        raise OutOfBudget(
+            f"No choice meets all budgets at once. Received: {dict(budgets)}. Raise one of them."
+        )
+    best = min(feasible, key=lambda chosen: _total(losses, chosen))
+    return [part[index] for part, index in zip(parts, best, strict=True)]
+
+
+def _total(losses: list[np.ndarray], chosen: list[int]) -> float:
+    return sum(float(loss[index]) for loss, index in zip(losses, chosen, strict=True))
+
+
+def _spent(costs: list[np.ndarray], chosen: list[int]) -> np.ndarray:
+    return np.sum([cost[index] for cost, index in zip(costs, chosen, strict=True)], axis=0)
+
+
+def _cheapest(
+    losses: list[np.ndarray], costs: list[np.ndarray], limits: np.ndarray, weights: np.ndarray
+) -> list[int] | None:
+    """Return the options at the lowest price that meets the budgets; `None` if no price does."""
+    prices = [cost @ weights for cost in costs]
+
+    def at(price: float) -> list[int]:
+        return [int(np.argmin(a + price * b)) for a, b in zip(losses, prices, strict=True)]
+
+    def fits(chosen: list[int]) -> bool:
+        return bool(np.all(_spent(costs, chosen) <= limits))
+
+    if fits(at(0.0)):
+        # Of options without loss, the cheapest.
+        return [int(np.lexsort((b, a))[0]) for a, b in zip(losses, prices, strict=True)]
+    low = 0.0
+    high = max(float(a.max()) for a in losses) / max(
+        min(float(np.ptp(b)) for b in prices if np.ptp(b) > 0), 1e-12
+    )
+    high = max(high, 1e-12) * 2.0
+    cheapest = [int(np.argmin(each)) for each in prices]
+    if not fits(at(high)):
+        return cheapest if fits(cheapest) else None
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if fits(at(middle)) else (middle, high)
+    return at(high)
+
+
+def _exchanged(
+    chosen: list[int], losses: list[np.ndarray], costs: list[np.ndarray], limits: np.ndarray
+) -> list[int]:
+    """Change single parts, then pairs, while that lowers the loss within the budgets."""
+    chosen = list(chosen)
+    while True:
+        spent = _spent(costs, chosen)
+        step = _best_single(chosen, losses, costs, limits - spent) or _best_pair(
+            chosen, losses, costs, limits - spent
+        )
+        if step is None:
+            return chosen
+        for part, index in step:
+            chosen[part] = index
+
+
+def _best_single(
+    chosen: list[int], losses: list[np.ndarray], costs: list[np.ndarray], left: np.ndarray
+) -> list[tuple[int, int]] | None:
+    best, step = -1e-15, None
+    for part, (loss, cost) in enumerate(zip(losses, costs, strict=True)):
+        now = chosen[part]
+        gain = np.where(np.all(cost - cost[now] <= left, axis=1), loss - loss[now], np.inf)
+        index = int(np.argmin(gain))
+        if gain[index] < best:
+            best, step = float(gain[index]), [(part, index)]
+    return step
+
+
+def _best_pair(
+    chosen: list[int], losses: list[np.ndarray], costs: list[np.ndarray], left: np.ndarray
+) -> list[tuple[int, int]] | None:
+    best, step = -1e-12 * max(_total(losses, chosen), 1e-300), None
+    for first in range(len(chosen)):
+        for second in range(first + 1, len(chosen)):
+            a, b = chosen[first], chosen[second]
+            gain = (losses[first] - losses[first][a])[:, None] + (
+                losses[second] - losses[second][b]
+            )[None]
+            more = (costs[first] - costs[first][a])[:, None] + (
+                costs[second] - costs[second][b]
+            )[None]
+            gain = np.where(np.all(more <= left, axis=2), gain, np.inf)
+            index = np.unravel_index(int(np.argmin(gain)), gain.shape)
+            if gain[index] < best:
+                best = float(gain[index])
+                step = [(first, int(index[0])), (second, int(index[1]))]
+    return step

@@ -1,0 +1,282 @@
+"""Find the kernels of a model whose products can be observed, and read their rows."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sac._model import (
+    STEPWISE,
+    Call,
+    KernelAxes,
+    LayerKind,
+    describe,
+    kind_of,
+    layer_paths,
+    own_weights,
+    select_layers,
+)
+from keras_sac.calibration._products import Product, see_products
+
+# Rounding of a long sum in single precision, relative to the largest output.
+_TOLERANCE = 1e-2
+_CHECKED_ROWS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class ObservedKernel:
+    """A kernel whose products a calibration sees.
+
+    Attributes:
+        path: of its layer.
+        layer: its layer.
+        variable: the kernel.
+        axes: of the kernel.
+        calls: how often a forward pass calls the layer.
+        input_shape: of the first call, batch axis included.
+        output_shape: of the first call, batch axis included.
+        has_outputs: whether the outputs of the layer, before its activation, are this product. If
+            not, the gradients at the product are not known.
+        batch_norm: the path of the one batch normalization that receives the outputs, and that
+            nothing else receives; `None` if there is none.
+    """
+
+    path: str
+    layer: keras.layers.Layer
+    variable: keras.Variable
+    axes: KernelAxes
+    calls: int
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    has_outputs: bool
+    batch_norm: str | None
+
+    @property
+    def key(self) -> str:
+        """Path of the layer and name of the kernel, unique in the model."""
+        return f"{self.path}:{self.variable.name}"
+
+    @property
+    def kind(self) -> LayerKind:
+        """The entry of the layer in the table of layer classes."""
+        kind = kind_of(self.layer)
+        assert kind is not None  # an observed layer is in the table
+        return kind
+
+    @property
+    def in_dim(self) -> int:
+        """Number of inputs of a product, in one group."""
+        return math.prod(self.variable.shape[axis] for axis in self.axes.inputs)
+
+    @property
+    def units(self) -> int:
+        """Number of outputs of a product, in all groups."""
+        return math.prod(self.variable.shape[axis] for axis in self.axes.outputs)
+
+    @property
+    def uses(self) -> float:
+        """How often a forward pass of one sample multiplies by the kernel."""
+        uses = self.kind.uses(self.layer, self.input_shape, self.output_shape)
+        once = uses[self.variable.name] if isinstance(uses, dict) else uses
+        return self.calls * once / self.input_shape[0]
+
+    def matrices(self, layer: Any = None) -> np.ndarray:
+        """Return the kernel of its layer, or of a copy of it, as `(groups, in_dim, units)`."""
+        layer = self.layer if layer is None else layer
+        variable = next(each for each in layer.weights if each.name == self.variable.name)
+        values = keras.ops.convert_to_numpy(variable).astype(np.float64)
+        return self._in_groups(self.axes.to_matrix(values))
+
+    def from_matrices(self, matrices: np.ndarray) -> np.ndarray:
+        """Return matrices `(groups, in_dim, units)` as a kernel."""
+        columns = np.moveaxis(matrices, 0, 1).reshape(self.in_dim, -1)
+        return self.axes.from_matrix(columns, tuple(self.variable.shape))
+
+    def rows(self, product: Product, layer: Any = None, mask: Any = None) -> np.ndarray:
+        """Return the inputs of a product as rows, `(groups, rows, in_dim)`, float32.
+
+        Args:
+            product: of this layer, or of the layer that stands for it in another model.
+            layer: the layer that the geometry is read from; defaults to this one.
+            mask: of the inputs. Rows of masked positions are left out.
+        """
+        layer = self.layer if layer is None else layer
+        inputs = as_floats(product.inputs)
+        rows = self.kind.kernel_rows(layer, inputs)[self.variable.name]
+        rows = rows if rows.ndim == 3 else rows[None]
+        return rows[:, _kept(mask, rows.shape[1])]
+
+    def output_rows(self, tensor: Any, mask: Any = None) -> np.ndarray:
+        """Return the outputs of a product, or their gradients, as rows `(rows, units)`."""
+        rows = self.kind.output_rows(self.layer, as_floats(tensor))
+        return rows[_kept(mask, len(rows))]
+
+    def _in_groups(self, matrix: np.ndarray) -> np.ndarray:
+        return np.moveaxis(matrix.reshape(self.in_dim, self.axes.groups, -1), 1, 0)
+
+
+def as_floats(tensor: Any) -> np.ndarray:
+    """Return a tensor as a NumPy array that products are exact enough in."""
+    array = keras.ops.convert_to_numpy(tensor)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def observed_kernels(
+    model: keras.Model, inputs: Any, targets: Any = None
+) -> tuple[list[ObservedKernel], dict[str, str]]:
+    """Return the kernels whose products can be observed, in the order of their first calls.
+
+    Args:
+        model: built.
+        inputs: a batch.
+        targets: the layers to observe, as for `PruningOptimizer`; defaults to all.
+
+    Returns:
+        The kernels, and for every other kernel of the model the reason why it is none of them, by
+        path of the layer and name of the kernel.
+
+    Raises:
+        ValueError: if `targets` match nothing.
+    """
+    paths = layer_paths(model)
+    candidates, reasons = _candidates(paths)
+    layers = [paths[path] for path in {path: None for path, _ in candidates}]
+    selected = {id(each) for each in select_layers(model, targets, layers, purpose="calibrated")}
+    products, followers = _first_pass(model, inputs, layers)
+    names = {id(layer): path for path, layer in paths.items()}
+    found = []
+    for (path, name), (variable, axes) in candidates.items():
+        layer, key = paths[path], f"{path}:{name}"
+        seen = products.get(id(layer), [])
+        if id(layer) not in selected:
+            reasons[key] = "not among the targets"
+        elif not seen:
+            reasons[key] = "its layer was not called, or not as a layer of its own"
+        else:
+            follower = followers.get(id(layer))
+            kernel = ObservedKernel(
+                path,
+                layer,
+                variable,
+                axes,
+                len(seen),
+                tuple(seen[0].inputs.shape),
+                tuple(seen[0].outputs.shape),
+                has_outputs=False,
+                batch_norm=None if follower is None else names[id(follower)],
+            )
+            reason, has_outputs = _checked(kernel, seen[0])
+            if reason:
+                reasons[key] = reason
+            else:
+                found.append((kernel, has_outputs, seen))
+    order = {id(layer): position for position, layer in enumerate(_by_id(products, paths))}
+    found.sort(key=lambda each: order[id(each[0].layer)])
+    kernels = [dataclasses.replace(k, has_outputs=has) for k, has, _ in found]
+    return kernels, reasons
+
+
+def _by_id(products: dict[int, Any], paths: dict[str, Any]) -> list[Any]:
+    layers = {id(layer): layer for layer in paths.values()}
+    return [layers[each] for each in products]
+
+
+def _candidates(
+    paths: dict[str, keras.layers.Layer],
+) -> tuple[dict[tuple[str, str], tuple[keras.Variable, KernelAxes]], dict[str, str]]:
+    """Return the kernels of known layers by path and name, and why others are left out."""
+    found: dict[tuple[str, str], tuple[keras.Variable, KernelAxes]] = {}
+    reasons: dict[str, str] = {}
+    holder: dict[int, str] = {}
+    for path, layer in paths.items():
+        kind = kind_of(layer)
+        axes = {} if kind is None else kind.kernels(layer)
+        for kernel in describe(own_weights(layer), [layer]):
+            name, variable = kernel.variable.name, kernel.variable
+            if kernel.never and "depthwise" not in (kernel.skip_reason or ""):
+                continue
+            key = f"{path}:{name}"
+            if id(variable) in holder:
+                # One variable in two layers: what suits one of them need not suit the other.
+                other = holder[id(variable)]
+                reasons[key] = f"its kernel is shared with {other}"
+                for each in [each for each in found if f"{each[0]}:{each[1]}" == other]:
+                    reasons[other] = f"its kernel is shared with {key}"
+                    del found[each]
+                continue
+            holder[id(variable)] = key
+            if isinstance(layer, STEPWISE) and name not in axes:
+                reasons[key] = f"inside {type(layer).__name__}, which calls its layer step by step"
+            elif name not in axes:
+                reasons[key] = (
+                    f"{type(layer).__name__} does not say how it is used. Describe the class with "
+                    "`keras_sac.register_layer`"
+                )
+            elif kernel.skip_reason:
+                reasons[key] = kernel.skip_reason
+            elif kernel.locked:
+                reasons[key] = kernel.locked
+            else:
+                found[path, name] = (variable, axes[name])
+    return found, reasons
+
+
+def _first_pass(
+    model: keras.Model, inputs: Any, layers: Sequence[keras.layers.Layer]
+) -> tuple[dict[int, list[Product]], dict[int, keras.layers.Layer]]:
+    """Return the products by the `id` of their layer, and the batch normalization after each."""
+    products: dict[int, list[Product]] = {}
+    # For each tensor that a layer returns: who receives it.
+    made: list[tuple[Any, int]] = []
+    receivers: dict[int, list[keras.layers.Layer]] = {}
+
+    def see(product: Product) -> None:
+        products.setdefault(id(product.layer), []).append(product)
+        if product.made is product.outputs:  # no activation comes between
+            made.append((product.made, id(product.layer)))
+
+    def see_call(call: Call) -> None:
+        for tensor in keras.tree.flatten(call.arguments):
+            for known, layer in made:
+                if tensor is known and not isinstance(call.layer, keras.Model):
+                    receivers.setdefault(layer, []).append(call.layer)
+
+    see_products(model, inputs, layers, see, see_call=see_call)
+    followers = {
+        layer: found[0]
+        for layer, found in receivers.items()
+        if len(found) == 1
+        and isinstance(found[0], keras.layers.BatchNormalization)
+        and len(products[layer]) == 1
+    }
+    return products, followers
+
+
+def _checked(kernel: ObservedKernel, product: Product) -> tuple[str, bool]:
+    """Return why the rows of a kernel are not known, and whether they give the outputs."""
+    known = kernel.kind.kernel_rows(kernel.layer, as_floats(product.inputs))
+    if kernel.variable.name not in known:
+        return "the table of layer classes does not say how its inputs are read as rows", False
+    rows = kernel.rows(product)[:, :_CHECKED_ROWS]
+    matrices = kernel.matrices()
+    if rows.shape[::2] != matrices.shape[:2]:
+        return f"its rows have the shape {rows.shape}, and its kernel {matrices.shape}", False
+    outputs = kernel.output_rows(product.outputs)[:_CHECKED_ROWS]
+    made = np.moveaxis(rows @ matrices, 0, 1).reshape(rows.shape[1], -1)
+    if made.shape != outputs.shape:
+        return "", False
+    # What remains is the bias, the same in all rows.
+    rest = outputs - made
+    scale = float(np.abs(outputs).max(initial=0.0)) or 1.0
+    return "", bool(np.abs(rest - rest[0]).max(initial=0.0) <= _TOLERANCE * scale)
+
+
+def _kept(mask: Any, rows: int) -> Any:
+    """Return which rows are kept: those whose positions the mask does not hide."""
+    if mask is None:
+        return slice(None)
+    flat = keras.ops.convert_to_numpy(mask).astype(bool).reshape(-1)
+    return flat if len(flat) == rows else slice(None)

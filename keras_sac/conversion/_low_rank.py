@@ -1,0 +1,125 @@
+"""The closed form: basis and learner of every rank, and the error of each."""
+
+from typing import Any
+
+import numpy as np
+from scipy import linalg
+
+from keras_sac._model import KernelAxes
+from keras_sac.calibration import LinearFit
+from keras_sac.conversion._readings import Reading, block_order
+
+
+class LowRank:
+    """Factors of a kernel in one reading: the leading columns of one basis, for each rank.
+
+    The basis `V (rows, rank)` has orthonormal columns. For `"patches"` they span `W G^1/2 U`, with
+    `U` the leading eigenvectors of `G^1/2 W^T C W G^1/2`: no other kernel of that rank has a
+    smaller expected error in the metric `G`. In the other readings several blocks of the inputs
+    share the basis. `V` is the solution as if the blocks were not correlated, and the learner the
+    least squares on what the basis makes, `(Pᵀ C P)^-1 Pᵀ S_xy`, with `P` the basis for all blocks.
+
+    Args:
+        reading: of the kernel.
+        axes: of the kernel.
+        fit: regularized.
+        metric: weights `G` of the errors, `(units, units)`; `None` for the identity.
+        criterion: `"input"` takes the principal components of the inputs as basis.
+        rank: the largest rank that is wanted; defaults to the full one.
+
+    Attributes:
+        losses: the expected squared error for the ranks 0, 1, ..., in the metric.
+        variances: the same as a fraction of the variance of the outputs, without the metric.
+    """
+
+    def __init__(
+        self,
+        reading: Reading,
+        axes: KernelAxes,
+        fit: LinearFit,
+        *,
+        metric: np.ndarray | None = None,
+        criterion: str = "output",
+        rank: int | None = None,
+    ):
+        self._reading = reading
+        order = block_order(reading, axes)
+        blocks, rows = len(order) // reading.rows, reading.rows
+        rank = min(reading.full_rank, rank or reading.full_rank)
+        self._basis = self._directions(fit, order, metric, criterion)[:, :rank]
+        # P: from all inputs to the projections, ordered by rank, then block.
+        spread = np.zeros((blocks, rows, rank, blocks))
+        each = np.arange(blocks)
+        spread[each, :, :, each] = self._basis
+        self._spread = np.zeros((len(order), rank * blocks))
+        self._spread[order] = spread.reshape(len(order), -1)
+        gram = self._spread.T @ fit.inputs.times(self._spread)
+        # One factorization serves all ranks: the leading columns do not know of the others.
+        self._triangle = linalg.cholesky((gram + gram.T) / 2, lower=True)
+        self._rotated = linalg.solve_triangular(
+            self._triangle, self._spread.T @ fit.cross, lower=True
+        )
+        gains = np.square(self._rotated).sum(axis=1)
+        self.variances = _left(fit.energy, gains, blocks) / (fit.energy or 1.0)
+        if metric is not None:
+            gains = np.sum((self._rotated @ metric) * self._rotated, axis=1)
+            self.losses = _left(float(np.sum(metric * fit.outputs)), gains, blocks)
+        else:
+            self.losses = self.variances * fit.energy
+
+    def factors(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return basis `(rows, rank)` and learner `(rank, columns)`."""
+        size = rank * (self._spread.shape[1] // self._basis.shape[1])
+        learner = linalg.solve_triangular(
+            self._triangle[:size, :size], self._rotated[:size], lower=True, trans="T"
+        )
+        return self._basis[:, :rank], learner.reshape(rank, -1)
+
+    def kernel(self, rank: int) -> np.ndarray:
+        """Return the kernel of a rank as a matrix, shape `(in_dim, units)`."""
+        size = rank * (self._spread.shape[1] // self._basis.shape[1])
+        learner = linalg.solve_triangular(
+            self._triangle[:size, :size], self._rotated[:size], lower=True, trans="T"
+        )
+        return self._spread[:, :size] @ learner
+
+    def _directions(
+        self, fit: LinearFit, order: np.ndarray, metric: np.ndarray | None, criterion: str
+    ) -> np.ndarray:
+        """Return orthonormal columns, the most important first."""
+        rows = self._reading.rows
+        if criterion == "input":
+            return _eigenvectors(fit.inputs.mean_block(order, rows))[:, : self._reading.full_rank]
+        kernel = fit.solution()
+        if metric is not None:
+            kernel = kernel @ _square_root(metric)
+        if rows == len(order):
+            spread = kernel @ _eigenvectors(kernel.T @ fit.inputs.times(kernel))
+        else:
+            blocks = kernel[order].reshape(-1, rows, kernel.shape[1])
+            second = np.einsum("bri,bsi->rs", blocks, blocks, optimize=True)
+            root = _square_root(fit.inputs.mean_block(order, rows))
+            spread = second @ root @ _eigenvectors(root @ second @ root)
+        return _orthonormal(spread[:, : self._reading.full_rank])
+
+
+def _left(total: float, gains: np.ndarray, blocks: int) -> np.ndarray:
+    """Return what remains of a total for each rank, from 0 on."""
+    explained = np.concatenate([[0.0], np.cumsum(gains.reshape(-1, blocks).sum(axis=1))])
+    return np.maximum(total - explained, 0.0)
+
+
+def _eigenvectors(matrix: np.ndarray) -> np.ndarray:
+    """Return the eigenvectors of a symmetric matrix, that of the largest eigenvalue first."""
+    return np.linalg.eigh((matrix + matrix.T) / 2)[1][:, ::-1]
+
+
+def _square_root(matrix: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+
+
+def _orthonormal(columns: Any) -> np.ndarray:
+    """Return orthonormal columns of the same leading subspaces; those of zeros become any."""
+    norms = np.linalg.norm(columns, axis=0)
+    return np.linalg.qr(columns / np.where(norms > 0, norms, 1.0))[0]
