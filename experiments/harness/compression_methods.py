@@ -158,8 +158,7 @@ def check(
 
 
 def _recalibrate(model: keras.Model, trial: Trial, samples: int) -> None:
-    if any(isinstance(each, keras.layers.BatchNormalization) for each in model.layers):
-        keras_sac.recalibrate_batch_norm(model, calibration_data(trial, samples)[0])
+    keras_sac.recalibrate_batch_norm(model, calibration_data(trial, samples)[0])
 
 
 def calibration_data(trial: Trial, samples: int) -> tuple[np.ndarray, np.ndarray]:

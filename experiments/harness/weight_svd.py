@@ -13,9 +13,6 @@ import numpy as np
 from harness import ExperimentError
 from keras_sac import SACConv2D, SACDense, footprint
 
-_COPIED = ("name", "activation", "use_bias")
-_COPIED_OF_A_CONVOLUTION = ("kernel_size", "strides", "padding", "dilation_rate")
-
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
@@ -157,23 +154,13 @@ def _factored(model: keras.Model, factors: dict[str, tuple]) -> keras.Model:
     def replaced(layer: Any) -> keras.layers.Layer:
         if layer.name not in factors:
             return layer.__class__.from_config(layer.get_config())
-        left, _, _, rank = factors[layer.name]
-        options = {name: getattr(layer, name) for name in _COPIED}
-        basis = left[:, :rank].astype("float32")
-        if isinstance(layer, keras.layers.Dense):
-            return SACDense(layer.units, basis, **options)
-        options |= {name: getattr(layer, name) for name in _COPIED_OF_A_CONVOLUTION}
-        return SACConv2D(layer.filters, basis=basis, **options)
+        left, values, right, rank = factors[layer.name]
+        sac_class = SACDense if isinstance(layer, keras.layers.Dense) else SACConv2D
+        learner = values[:rank, None] * right[:rank]
+        return sac_class.from_stock_layer(layer, left[:, :rank], learner)
 
     new = keras.models.clone_model(model, clone_function=replaced)
     # Input layers have other names in the copy.
-    for layer in (each for each in model.layers if each.weights):
-        copy: Any = new.get_layer(layer.name)
-        if layer.name not in factors:
-            copy.set_weights(layer.get_weights())
-            continue
-        _, values, right, rank = factors[layer.name]
-        copy.learner.assign((values[:rank, None] * right[:rank]).astype("float32"))
-        if copy.bias is not None:
-            copy.bias.assign(layer.bias)
+    for layer in (each for each in model.layers if each.weights and each.name not in factors):
+        new.get_layer(layer.name).set_weights(layer.get_weights())
     return new
