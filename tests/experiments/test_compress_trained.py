@@ -15,8 +15,8 @@ pytestmark = slow_elsewhere
 
 TINY = ("--dataset", "digits", "--limit", "400", "--calibration-samples", "200")
 ROWS = [
-    *("dense", "svd-uniform-macs-50", "svd-global-parameters-50"),
-    *("magnitude-90", "magnitude-2of4"),
+    *("dense", "svd-uniform-macs-50", "svd-global-parameters-50", "pca-macs-50"),
+    *("fisher-macs-50", "magnitude-90", "magnitude-2of4"),
 ]
 NAMES = [f"digits-cnn.{name}" for name in ROWS]
 
@@ -72,16 +72,23 @@ def test_end_to_end(folder):
     }
     table = pd.read_csv(folder / "table.csv").set_index("row")
     assert list(table.index) == NAMES
-    assert table["seeds"].tolist() == [2] * 5
+    assert table["seeds"].tolist() == [2] * len(NAMES)
     # 9 * 16, 4 * 16 of the normalization, 144 * 32 + 32, 128 * 64 + 64, 64 * 10 + 10.
     assert table["stored"].iloc[0] == 144 + 64 + 4640 + 8256 + 650
     assert table["macs"].iloc[0] == 64 * 144 + 16 * 4608 + 8192 + 640
-    assert table["macs_fraction_mean"].iloc[1] <= 50
-    assert table["parameters_fraction_mean"].iloc[2] <= 50
-    # 9 x 16 kernels of one channel are groups of one weight and three zeros of padding.
-    assert table["sparsity_mean"].iloc[3] == pytest.approx(90, abs=0.01)
-    assert 45 < table["sparsity_mean"].iloc[4] < 50
-    assert table["gap_mean"].iloc[0] == 0
+    table.index = ROWS
+    for row in ("svd-uniform-macs-50", "pca-macs-50", "fisher-macs-50"):
+        assert 30 < table.loc[row, "macs_fraction_mean"] <= 50
+    assert table.loc["svd-global-parameters-50", "parameters_fraction_mean"] <= 50
+    # Groups of the one input channel of conv_1 have no weight too many.
+    assert table.loc["magnitude-90", "sparsity_mean"] == pytest.approx(90, abs=0.01)
+    assert 45 < table.loc["magnitude-2of4", "sparsity_mean"] < 50
+    gaps = table["gap_mean"]
+    assert gaps["dense"] == 0
+    assert gaps["fisher-macs-50"] > gaps["pca-macs-50"] > gaps["magnitude-90"]
+    assert table["calibration_seconds"].notna().tolist() == [
+        row.startswith(("pca", "fisher")) for row in ROWS
+    ]
     text = (folder / "table.md").read_text()
     assert "1 epoch, seeds 3, 4" in text
     assert "| fine-tuned acc. % | test acc. % | vs dense, points |" in " ".join(text.split())
@@ -97,8 +104,10 @@ def test_a_run_has_what_happened(runs):
         assert facts["finetuned_sparsity"] == pytest.approx(facts["sparsity"], abs=1e-6)
         assert facts["parameters_fraction"] == run["counts"]["stored"] / 13_754
         assert facts["report"] or name == "dense"
-    report = runs["svd-uniform-macs-50", 3]["facts"]["report"]
-    assert [each["layer"] for each in report] == ["conv_1", "conv_2", "dense_1", "dense_2"]
+    for row in ("svd-uniform-macs-50", "fisher-macs-50"):
+        report = runs[row, 3]["facts"]["report"]
+        assert [each["layer"] for each in report] == ["conv_1", "conv_2", "dense_1", "dense_2"]
+    assert {each["method"] for each in report} == {"low_rank", "none"}
     pruned, dense = runs["magnitude-90", 3]["result"], runs["dense", 3]["result"]
     assert pruned["test_accuracy"] < dense["test_accuracy"]
 
@@ -107,7 +116,9 @@ def test_a_run_has_what_happened(runs):
 def test_all_seeds_have_the_same_network_and_data(runs):
     assert len({run["facts"]["network_sha256"] for run in runs.values()}) == 1
     assert len({run["result"]["test_accuracy"] for key, run in runs.items() if "dense" in key}) == 1
-    # Another order of the fine-tuning.
+    # Other samples of the calibration, and another order of the fine-tuning.
+    a, b = (runs["fisher-macs-50", seed]["facts"]["report"] for seed in (3, 4))
+    assert a != b
     assert (
         runs["magnitude-90", 3]["facts"]["finetuned_val_accuracy"]
         != runs["dense", 3]["facts"]["finetuned_val_accuracy"]
@@ -119,7 +130,7 @@ def test_finished_runs_are_not_repeated(folder, capsys, monkeypatch):
     monkeypatch.setattr(experiment, "train_row", lambda *_, **__: pytest.fail("trained"))
     arguments = [*TINY, "--seeds", "3", "4", "--output-dir", str(folder), "--runs", *NAMES]
     assert start(arguments) == 0
-    assert capsys.readouterr().out.count("already done") == 10
+    assert capsys.readouterr().out.count("already done") == 2 * len(NAMES)
 
 
 @pytest.mark.slow
