@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 import keras_sac
-from harness import ExperimentError
+from harness import CannotRun, ExperimentError
 from harness.rows import Plan, Trial
 from harness.trained_networks import NETWORKS, ImageBatches, trained_network
 from harness.training import EpochEvaluation, without_training
@@ -60,16 +60,21 @@ def build_low_rank(
     criterion: str,
     budget: str,
     level: float,
+    round_to: int,
     network: str,
     calibration_samples: int,
     **source: Any,
 ) -> Plan:
     """Convert the network by `convert_to_sac`. `source` are other arguments of `_plan`."""
+    options = {budget: level, "criterion": criterion, "round_to": round_to, "verbose": 0}
 
     def compress(model: keras.Model, calibration: Any) -> Compressed:
-        small, report = keras_sac.convert_to_sac(
-            model, calibration, **{budget: level}, criterion=criterion, verbose=0
-        )
+        try:
+            small, report = keras_sac.convert_to_sac(model, calibration, **options)
+        except ValueError as error:
+            if "budget cannot be met" not in str(error):
+                raise
+            raise CannotRun(str(error)) from error
         return small, _records(report)
 
     return _calibrated(trial, compress, network, calibration_samples, **source)

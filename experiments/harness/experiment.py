@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from harness import ExperimentError, datasets, splits, tables
+from harness import CannotRun, ExperimentError, datasets, splits, tables
 from harness.atomic_files import write_text
 from harness.options import Options, Setup
 from harness.rows import Row, Trial
@@ -195,6 +195,7 @@ def run_missing(session: Session, files: RunFiles) -> int:
 
     Raises:
         ExperimentError: a row cannot be trained with its settings. Nothing has been trained then.
+            A row that finds out later raises `CannotRun`, and is skipped with the reason.
         OSError: the folder cannot be written. Nothing has been trained then.
     """
     pairs = [(seed, row) for seed in session.options.seeds for row in session.selected]
@@ -223,7 +224,12 @@ def run_missing(session: Session, files: RunFiles) -> int:
         else:
             trial = trial_of(seed)
             print(line, flush=True)
-            outcome = train_row(row, trial, verbose=session.settings.verbose)
+            try:
+                outcome = train_row(row, trial, verbose=session.settings.verbose)
+            except CannotRun as error:
+                row.skip_reason = str(error).rstrip(".")
+                print(f"    skipped, {row.skip_reason}", flush=True)
+                continue
             parts = ("x_train", "x_val", "x_test")
             sizes = {part: len(getattr(trial.split, part)) for part in parts}
             outcome["data"] = {"label": session.dataset.label, **sizes}

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from harness import ExperimentError
+from harness import CannotRun
 from keras_sac import SACConv2D, SACDense, footprint
 
 
@@ -52,7 +52,7 @@ def svd_model(
         The new model, and a record of each layer: `layer`, `method`, `rank` and `energy`.
 
     Raises:
-        ExperimentError: rank 1 in each layer exceeds the budget.
+        CannotRun: rank 1 in each layer exceeds the budget.
 
     Reference:
         Kim, Khan and Kyung, "Efficient neural network compression", 2019,
@@ -72,10 +72,7 @@ def svd_model(
     allowed = level * total - (total - sum(each.costs[-1] for each in choices))
     chosen = {"uniform": _uniform, "global": _global}[ranks](choices, allowed)
     if chosen is None:
-        raise ExperimentError(
-            f"Rank 1 in each layer takes more than {level:.3g} of the {budget}. Choose other rows "
-            "with --runs."
-        )
+        raise CannotRun(f"Rank 1 in each layer takes more than {level:.3g} of the {budget}.")
     kept = {
         each.layer: index + 1
         for each, index in zip(choices, chosen, strict=True)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import tyro
 
-from harness import experiment, trained_networks
+from harness import experiment, trained_networks, training
 from harness.command_line import main
 from tests.marks import slow_elsewhere
 
@@ -147,6 +147,18 @@ def test_networks_of_another_folder_are_used(folder, tmp_path, monkeypatch):
     run = json.loads(file.read_text())
     assert "finetuned_accuracy" not in run["facts"]
     assert str(folder) not in file.read_text()
+
+
+def test_a_level_that_a_method_cannot_reach_is_reported(tmp_path, capsys, monkeypatch):
+    names = ["digits-cnn.dense", "digits-cnn.fisher-macs-12.5", "digits-cnn.magnitude-50"]
+    arguments = ["--seeds", "3", "4", "--epochs", "0", "--round-to", "64", "--runs", *names]
+    monkeypatch.setattr(training, "LATENCY_BATCHES", (1,))
+    assert start([*TINY, *arguments, "--output-dir", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("skipped, The budget cannot be met") == 2
+    text = (tmp_path / "table.md").read_text()
+    assert "- digits-cnn.fisher-macs-12.5: not run, The budget cannot be met: macs=" in text
+    assert len(list((tmp_path / "runs").iterdir())) == 4
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from harness import ExperimentError
+from harness import CannotRun
 from harness.weight_svd import svd_model
 from keras_sac import SACConv2D, SACDense, footprint
 
@@ -86,5 +86,5 @@ def test_the_whole_budget_leaves_the_model_as_it_is(model, rng):
 
 @pytest.mark.parametrize("ranks", ["uniform", "global"])
 def test_a_budget_that_cannot_be_met(model, ranks):
-    with pytest.raises(ExperimentError, match="takes more than 0.001 of the parameters"):
+    with pytest.raises(CannotRun, match="takes more than 0.001 of the parameters"):
         svd_model(model, ranks=ranks, budget="parameters", level=0.001)
