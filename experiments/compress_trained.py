@@ -40,6 +40,8 @@ MORE_LEVELS = {
     ("mnist-cnn", "parameters"): (0.1,),
     ("mnist-cnn", "zeros"): (0.97,),
 }
+# Networks with batch normalization, which magnitude pruning can estimate anew.
+NORMALIZED = ("cifar-cnn", "resnet-20", "digits-cnn")
 # Method -> what ranks the directions of a layer.
 CRITERIA = {"pca": "input", "output": "output", "fisher": "fisher"}
 VIEW = View(
@@ -179,6 +181,7 @@ def _rows_of(network: str, settings: SimpleNamespace) -> list[rows.Row]:
             for each in low_rank(convert, method, criterion=criterion, round_to=settings.round_to)
         ),
         *zeros(magnitude, "magnitude"),
+        *(zeros(magnitude, "magnitude-bn", **samples) if network in NORMALIZED else ()),
         *zeros(prune, "wanda", criterion="wanda", **samples),
         *zeros(prune, "obs", criterion="obs", **samples),
         *zeros(prune, "ours", **samples),

@@ -116,7 +116,7 @@ def build_magnitude(
     network: str,
     budget: str,
     pattern: str | None = None,
-    recalibrated_samples: int = 0,
+    calibration_samples: int = 0,
     **source: Any,
 ) -> Plan:
     """Set the weights with the smallest magnitudes of all kernels to zero, and nothing else.
@@ -127,15 +127,15 @@ def build_magnitude(
         network: a network of `NETWORKS`.
         budget: `"zeros"`.
         pattern: pruned together, such as `"2:4"`.
-        recalibrated_samples: estimate the moving averages of batch normalization anew from so many
+        calibration_samples: estimate the moving averages of batch normalization anew from so many
             samples.
         source: other arguments of `_plan`.
     """
 
     def compress(model: keras.Model) -> Compressed:
         table = keras_sac.prune_to_sparsity(model, level, pattern=pattern, distribution="global")
-        if recalibrated_samples:
-            _recalibrate(model, trial, recalibrated_samples)
+        if calibration_samples:
+            _recalibrate(model, trial, calibration_samples)
         return model, _records(table)
 
     return _plan(trial, compress, network=network, **source)
@@ -145,13 +145,12 @@ def check(
     trial: Trial,
     *,
     calibration_samples: int = 0,
-    recalibrated_samples: int = 0,
     finetune_limit: int | None = None,
     **_: Any,
 ) -> None:
     """Raise an `ExperimentError` if there are fewer training samples than a row needs."""
     given = {
-        "--calibration-samples": max(calibration_samples, recalibrated_samples),
+        "--calibration-samples": calibration_samples,
         "--finetune-limit": finetune_limit or 0,
     }
     for flag, samples in given.items():

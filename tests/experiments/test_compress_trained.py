@@ -16,7 +16,8 @@ pytestmark = slow_elsewhere
 TINY = ("--dataset", "digits", "--limit", "400", "--calibration-samples", "200")
 ROWS = [
     *("dense", "svd-uniform-macs-50", "svd-global-parameters-50", "pca-macs-50"),
-    *("fisher-macs-50", "magnitude-90", "magnitude-2of4"),
+    *("fisher-macs-50", "magnitude-90", "magnitude-bn-90"),
+    "magnitude-2of4",
 ]
 NAMES = [f"digits-cnn.{name}" for name in ROWS]
 
@@ -34,8 +35,8 @@ def start(arguments):
 def test_rows():
     names = [row.name for row in rows_of()]
     assert len(names) == len(set(names))
-    # The baseline, five methods with two budgets, four with zeros, and 2:4.
-    assert sum(name.startswith("cifar-cnn.") for name in names) == 1 + 5 * 11 + 4 * 5 + 2
+    # The baseline, five methods with two budgets, five with zeros, and 2:4.
+    assert sum(name.startswith("cifar-cnn.") for name in names) == 1 + 5 * 11 + 5 * 5 + 2
     assert {"resnet-20.fisher-parameters-70", "cifar-cnn.fisher-macs-12.5"} <= set(names)
     mnist = {row.name: row for row in rows_of("--dataset", "mnist", "--networks", "mnist-cnn")}
     assert {name.split(".")[0] for name in mnist} == {"mnist-cnn"}
@@ -84,6 +85,7 @@ def test_end_to_end(folder):
     assert table.loc["magnitude-90", "sparsity_mean"] == pytest.approx(90, abs=0.01)
     assert 45 < table.loc["magnitude-2of4", "sparsity_mean"] < 50
     gaps = table["gap_mean"]
+    assert gaps["magnitude-bn-90"] != gaps["magnitude-90"]
     assert gaps["dense"] == 0
     assert gaps["fisher-macs-50"] > gaps["pca-macs-50"] > gaps["magnitude-90"]
     assert table["calibration_seconds"].notna().tolist() == [
