@@ -65,6 +65,7 @@ from keras_sac.pruning import (
     prune_by_threshold,
     prune_filters_by_norm,
     prune_to_sparsity,
+    prune_with_data,
     sparsity,
 )
 from keras_sac.regularization import ProximalL1, add_kernel_l1
@@ -115,6 +116,7 @@ __all__ = [
     "prune_by_threshold",
     "prune_filters_by_norm",
     "prune_to_sparsity",
+    "prune_with_data",
     "pruning",
     "recalibrate_batch_norm",
     "register_layer",

@@ -30,9 +30,7 @@ class OutOfBudget(ValueError):
     """Raised if no choice of options meets the budgets."""
 
 
-def allocate(
-    parts: Sequence[Sequence[Option]], budgets: Mapping[str, float]
-) -> list[Option]:
+def allocate(parts: Sequence[Sequence[Option]], budgets: Mapping[str, float]) -> list[Option]:
     """Choose one option for each part: `min Σ loss`, such that `Σ cost <= budget` for each budget.
 
     Lagrangian relaxation: with a price `p` each part takes the option of least `loss + p cost`, and
@@ -157,9 +155,9 @@ def _best_pair(
             gain = (losses[first] - losses[first][a])[:, None] + (
                 losses[second] - losses[second][b]
             )[None]
-            more = (costs[first] - costs[first][a])[:, None] + (
-                costs[second] - costs[second][b]
-            )[None]
+            more = (costs[first] - costs[first][a])[:, None] + (costs[second] - costs[second][b])[
+                None
+            ]
             gain = np.where(np.all(more <= left, axis=2), gain, np.inf)
             index = np.unravel_index(int(np.argmin(gain)), gain.shape)
             if gain[index] < best:

@@ -27,18 +27,20 @@ GROUND = {
     "_io": {"_arguments"},
     "_run": {"_arguments", "_backend"},
     "_model": {"_arguments", "_backend", "_run", "_table"},
+    "_allocation": set(),
 }
 # Package -> the other packages that it may import. All may import the ground floor.
 ARROWS = {
     "bases": set(),
     "heads": set(),
-    "pruning": set(),
+    "pruning": {"calibration"},
     "regularization": set(),
     "analysis": set(),
     "sparse_file": set(),
     "sparse_runtime": set(),
     "layers": {"bases"},
-    "conversion": {"layers"},
+    "calibration": {"analysis", "bases"},
+    "conversion": {"calibration", "layers"},
     "deployment": {"conversion", "layers"},
     "tfmot": {"pruning"},
     "__main__": {"analysis", "deployment", "sparse_file"},

@@ -50,7 +50,7 @@ PRIVATE = {
     "_autocast": {"_copying.py"},
     "_call_context_args": {"_copying.py"},
     "_call_has_context_arg": {"_copying.py"},
-    "_compile_config": {"_copying.py"},
+    "_compile_config": {"_copying.py", "_compiling.py"},
     "_compiled_trainable_state": {"_copying.py"},
     "_eval_epoch_iterator": {"_copying.py"},
     "_jax_state": {"_copying.py"},

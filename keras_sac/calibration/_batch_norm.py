@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_sac._arguments import integer
-from keras_sac._model import check_model, layer_paths, input_batches
+from keras_sac._model import check_model, input_batches, layer_paths
 from keras_sac.calibration._calibration import Calibration
 from keras_sac.calibration._observed_kernels import as_floats
 from keras_sac.calibration._products import Product, see_products

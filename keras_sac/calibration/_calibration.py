@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-
 class Calibration:
     """Moments of what the layers of a trained model see on a few thousand samples.
 
@@ -264,7 +263,9 @@ class Calibration:
         chosen = select_layers(self._model, targets, layers, purpose="changed")
         known = {id(layer) for layer in chosen}
         reasons = dict(self.reasons)
-        reasons |= {k.key: "not among the targets" for k in self.kernels if id(k.layer) not in known}
+        reasons |= {
+            k.key: "not among the targets" for k in self.kernels if id(k.layer) not in known
+        }
         return [kernel for kernel in self.kernels if id(kernel.layer) in known], reasons
 
     def totals(self, model: keras.Model) -> dict[str, Any]:
@@ -369,25 +370,6 @@ class Calibration:
         known = {kernel.key: kernel for kernel in found}
         new.kernels = [known[kernel.key] for kernel in self.kernels]
         return new
-
-
-def as_calibration(
-    model: keras.Model, data: Any, y: Any = None, *, loss: Any, targets: Any, verbose: str | int
-) -> Calibration:
-    """Return the calibration that users pass in the place of data, or a new one from data.
-
-    Raises:
-        ValueError: if a calibration belongs to another model, or labels or a loss come with it.
-    """
-    if not isinstance(data, Calibration):
-        return Calibration.from_data(model, data, y, loss=loss, targets=targets, verbose=verbose)
-    if y is not None or loss is not None:
-        name = "y" if y is not None else "loss"
-        raise ValueError(
-            f"A calibration has labels and loss already. Received: `{name}` beside a calibration. "
-            f"Pass `{name}` to `Calibration.from_data`."
-        )
-    return data.bound_to(model)
 
 
 def check_finite(rows: np.ndarray, what: str) -> None:

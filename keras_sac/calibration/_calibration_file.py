@@ -72,7 +72,9 @@ def read_calibration(path: str | os.PathLike[str]) -> Content:
         for place, parts in _grouped(arrays).items():
             index, _, part = place.partition("/")
             sources.setdefault(facts["kernels"][int(index)], {})[part] = _source(parts)
-        gradients = {key: each.pop("gradients") for key, each in sources.items() if "gradients" in each}
+        gradients = {
+            key: each.pop("gradients") for key, each in sources.items() if "gradients" in each
+        }
         return Content(
             str(facts["fingerprint"]),
             list(facts["kernels"]),

@@ -29,8 +29,9 @@ def change_report(
         model: the original.
         changed: the result.
         calibration: of the original model.
-        changes: what is known about each changed kernel by its key: `method`, the details,
-            `parameters_after`, `macs_after`, `predicted_loss` and `measured_loss`.
+        changes: what is known about each changed kernel by its key: `method`, the details, and
+            `parameters_after`, `macs_after`, `predicted_loss` and `measured_loss` where they are
+            not those of the original.
         reasons: why each other kernel was left alone, by its key.
         details: columns of the method.
 
@@ -47,13 +48,11 @@ def change_report(
         row = {"layer": kernel.path, "kernel": kernel.variable.name}
         row |= dict.fromkeys(details)
         row |= {"parameters_before": parameters, "macs_before": macs}
+        row |= {"parameters_after": parameters, "macs_after": macs}
+        row |= {"predicted_loss": 0.0, "measured_loss": 0.0}
         if change is None:
             row |= {"method": "none", "reason": reasons[kernel.key]}
-            row |= {"parameters_after": parameters, "macs_after": macs}
-            row |= {"predicted_loss": 0.0, "measured_loss": 0.0}
-        else:
-            row |= {"reason": "", **change}
-        rows.append(row)
+        rows.append(row | {"reason": ""} | change if change else row)
     for key, reason in calibration.reasons.items():
         path, _, name = key.rpartition(":")
         rows.append({"layer": path, "kernel": name, "method": "none", "reason": reason})

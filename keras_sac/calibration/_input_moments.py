@@ -95,7 +95,7 @@ class Scatter:
     def ridge(self) -> float:
         """Return what `regularized` adds to the diagonal: `max(1e-3, 0.2 d / n)` of its mean."""
         # Without any variance every solution is as good; 1 keeps it where it is.
-        return max(1e-3, 0.2 * self.width / self._rows) * self._mean_variance() or 1.0
+        return max(1e-3, 0.2 * self.width / self._rows) * float(self.diagonal().mean()) or 1.0
 
     def regularized(self) -> "Scatter":
         """Return `C + ridge I`."""
@@ -110,6 +110,17 @@ class Scatter:
             return self.matrix @ vectors
         factor = self._factor[:, self._columns]
         return factor.T @ (factor @ vectors) + self.added * vectors
+
+    @property
+    def is_sketched(self) -> bool:
+        """Whether `C` is that of random combinations of the rows; its matrix may not fit memory."""
+        return self._factor is not None
+
+    def diagonal(self) -> np.ndarray:
+        """Return the diagonal of `C`."""
+        if self._factor is None:
+            return np.diag(self._whole)[self._columns] + self.added
+        return np.square(self._factor[:, self._columns]).sum(axis=0) + self.added
 
     def mean_block(self, order: np.ndarray, size: int) -> np.ndarray:
         """Return the mean of the diagonal blocks of `C`, its features in another order."""
@@ -147,8 +158,3 @@ class Scatter:
     def _rows(self) -> int:
         """Number of rows that stand behind the matrix."""
         return self.count if self._factor is None else min(self.count, len(self._factor))
-
-    def _mean_variance(self) -> float:
-        if self._factor is None:
-            return float(np.mean(np.diag(self._whole)[self._columns]))
-        return float(np.mean(np.square(self._factor[:, self._columns]).sum(axis=0)))

@@ -20,10 +20,17 @@ class LinearFit:
     """
 
     def __init__(
-        self, inputs: Scatter, cross: np.ndarray, outputs: np.ndarray, output_mean: np.ndarray
+        self,
+        inputs: Scatter,
+        cross: np.ndarray,
+        outputs: np.ndarray,
+        output_mean: np.ndarray,
+        exact: np.ndarray | None = None,
     ):
         self.inputs, self.cross = inputs, cross
         self.outputs, self.output_mean = outputs, output_mean
+        # The kernel that makes the outputs of these inputs, where there is one.
+        self._exact = exact
 
     @classmethod
     def of_kernel(
@@ -36,7 +43,7 @@ class LinearFit:
         inputs = Scatter(source, centered=centered)
         cross = inputs.times(kernel)
         outputs = kernel.T @ cross
-        return cls(inputs, cross, (outputs + outputs.T) / 2, kernel.T @ inputs.mean)
+        return cls(inputs, cross, (outputs + outputs.T) / 2, kernel.T @ inputs.mean, kernel)
 
     @classmethod
     def of_rows(
@@ -62,11 +69,11 @@ class LinearFit:
         inputs = self.inputs.regularized()
         cross = self.cross + inputs.added * kernel
         outputs = self.outputs + inputs.added * (kernel.T @ kernel)
-        return LinearFit(inputs, cross, outputs, self.output_mean)
+        return LinearFit(inputs, cross, outputs, self.output_mean, self._exact)
 
     def solution(self) -> np.ndarray:
         """Return the kernel of least squares, `S_xx^-1 S_xy`, of a regularized fit."""
-        return self.inputs.solve(self.cross)
+        return self.inputs.solve(self.cross) if self._exact is None else self._exact
 
     def error(self, kernel: np.ndarray, metric: np.ndarray | None = None) -> float:
         """Return the expected squared error of a kernel with the best bias.
@@ -79,10 +86,6 @@ class LinearFit:
         error = self.outputs - kernel.T @ (2 * self.cross - product)
         value = np.trace(error) if metric is None else np.sum(metric * (error + error.T) / 2)
         return max(float(value), 0.0)
-
-    def relative_error(self, kernel: np.ndarray) -> float:
-        """Return the error of a kernel as a fraction of the variance of the outputs."""
-        return self.error(kernel) / self.energy if self.energy > 0 else 0.0
 
     def bias(self, kernel: np.ndarray) -> np.ndarray:
         """Return the best bias of a kernel, beyond that of the original layer."""

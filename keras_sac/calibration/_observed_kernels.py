@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -80,15 +80,19 @@ class ObservedKernel:
     def uses(self) -> float:
         """How often a forward pass of one sample multiplies by the kernel."""
         uses = self.kind.uses(self.layer, self.input_shape, self.output_shape)
-        once = uses[self.variable.name] if isinstance(uses, dict) else uses
+        once = uses[self.variable.name] if isinstance(uses, Mapping) else uses
         return self.calls * once / self.input_shape[0]
 
     def matrices(self, layer: Any = None) -> np.ndarray:
         """Return the kernel of its layer, or of a copy of it, as `(groups, in_dim, units)`."""
         layer = self.layer if layer is None else layer
         variable = next(each for each in layer.weights if each.name == self.variable.name)
-        values = keras.ops.convert_to_numpy(variable).astype(np.float64)
-        return self._in_groups(self.axes.to_matrix(values))
+        return self.in_matrices(keras.ops.convert_to_numpy(variable).astype(np.float64))
+
+    def in_matrices(self, values: np.ndarray) -> np.ndarray:
+        """Return values of the kernel's shape as matrices `(groups, in_dim, units)`."""
+        matrix = self.axes.to_matrix(values)
+        return np.moveaxis(matrix.reshape(self.in_dim, self.axes.groups, -1), 1, 0)
 
     def from_matrices(self, matrices: np.ndarray) -> np.ndarray:
         """Return matrices `(groups, in_dim, units)` as a kernel."""
@@ -113,9 +117,6 @@ class ObservedKernel:
         """Return the outputs of a product, or their gradients, as rows `(rows, units)`."""
         rows = self.kind.output_rows(self.layer, as_floats(tensor))
         return rows[_kept(mask, len(rows))]
-
-    def _in_groups(self, matrix: np.ndarray) -> np.ndarray:
-        return np.moveaxis(matrix.reshape(self.in_dim, self.axes.groups, -1), 1, 0)
 
 
 def as_floats(tensor: Any) -> np.ndarray:

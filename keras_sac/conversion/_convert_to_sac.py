@@ -8,14 +8,16 @@ import keras
 import numpy as np
 
 from keras_sac._arguments import integer, is_verbose, one_of
-from keras_sac._model import Copies, check_model, compile_like, layer_paths
+from keras_sac._model import Copies, check_model, compile_like
 from keras_sac._run import Progress
 from keras_sac.calibration import (
     Calibration,
-    OutputCorrection,
+    ChangedKernel,
+    ObservedKernel,
     as_calibration,
     change_report,
     recalibrate_where_it_helps,
+    relative_error,
 )
 from keras_sac.conversion._factor_choice import (
     Candidate,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CRITERIA = ("fisher", "output", "input")
+_NO_GAIN = "factors would save nothing, or cost more of the loss than those of other layers"
 
 
 def convert_to_sac(
@@ -70,16 +73,18 @@ def convert_to_sac(
             `"input"` (principal components of the inputs). Defaults to `"fisher"` with labels,
             else `"output"`.
         sequential: fit each layer to its original outputs on the inputs that the layers before it,
-            already converted, give it. Otherwise on its original inputs.
-        round_to: ranks are multiples of this, except with `rank`.
+            already converted, give it; kernels that are not factored are fitted, too. Otherwise
+            on its original inputs.
+        round_to: ranks are multiples of this, and of a quarter of it below four times this. Not
+            with `rank`.
         verbose: 0, or `"auto"`, 1 or 2 for progress.
 
     Returns:
         `(model, report)`: a model of SAC layers, compiled as the original with a fresh optimizer,
-        and a DataFrame with a row for each kernel: `layer`, `kernel`, `method` (`"low_rank"` or
-        `"none"`), `reason` why it was left alone, `reading`, `rank`, `parameters` and `macs` before
-        and after, `predicted_loss`, and `measured_loss`, the fraction of the variance of its
-        outputs that is lost. `attrs["total"]` has the sums of the whole model.
+        and a DataFrame with a row for each kernel: `layer`, `kernel`, `method` (`"low_rank"`,
+        `"refit"` or `"none"`), `reason` why it was not factored, `reading`, `rank`, `parameters`
+        and `macs` before and after, `predicted_loss`, and `measured_loss`, the fraction of the
+        variance of its outputs that is lost. `attrs["total"]` has the sums of the whole model.
 
     Raises:
         ValueError: if the model is not built, no layer can be converted, arguments contradict each
@@ -107,36 +112,38 @@ def convert_to_sac(
         one_of("criterion", criterion, (None, *CRITERIA))
     calibration = as_calibration(model, data, y, loss=loss, targets=targets, verbose=verbose)
     criterion = _criterion(criterion, calibration)
-    candidates, reasons = _candidates(model, calibration, targets, criterion)
+    kernels, reasons = calibration.selected(targets)
+    candidates = _candidates(model, kernels, reasons, calibration, criterion)
     chosen = _choose(model, candidates, calibration, given, round_to)
     converted = {
-        each.kernel.path: (each, factors)
+        each.kernel.key: (each, factors)
         for each, factors in zip(candidates, chosen, strict=True)
         if factors is not None
     }
-    reasons |= {
-        each.kernel.key: "factors would save nothing, or cost more of the loss than other layers"
-        for each in candidates
-        if each.kernel.path not in converted
-    }
+    unconverted = [each.kernel.key for each in candidates if each.kernel.key not in converted]
+    reasons |= dict.fromkeys(unconverted, _NO_GAIN)
     work = _with_sac_layers(model, calibration, converted)
-    measured = _refit(work, calibration, converted, sequential, is_verbose(verbose))
+    measured = _fit(work, calibration, kernels, converted, sequential, is_verbose(verbose))
     recalibrate_where_it_helps(work, calibration)
     compile_like(work, model)
-    changes = {
-        candidate.kernel.key: {
+    changes: dict[str, dict[str, Any]] = {
+        key: {"method": "refit", "reason": reasons[key], "measured_loss": loss}
+        for key, loss in measured.items()
+        if key not in converted
+    }
+    changes |= {
+        key: {
             "method": "low_rank",
             "reading": factors.reading.name,
             "rank": factors.rank,
             "parameters_after": factors.reading.parameters(factors.rank),
             "macs_after": round(candidate.macs(factors)),
             "predicted_loss": factors.loss,
-            "measured_loss": measured[path],
+            "measured_loss": measured[key],
         }
-        for path, (candidate, factors) in converted.items()
+        for key, (candidate, factors) in converted.items()
     }
-    details = ("reading", "rank")
-    return work, change_report(model, work, calibration, changes, reasons, details)
+    return work, change_report(model, work, calibration, changes, reasons, ("reading", "rank"))
 
 
 def _check_levels(given: dict[str, Any]) -> None:
@@ -176,10 +183,13 @@ def _criterion(criterion: str | None, calibration: Calibration) -> str:
 
 
 def _candidates(
-    model: keras.Model, calibration: Calibration, targets: Any, criterion: str
-) -> tuple[list[Candidate], dict[str, str]]:
-    """Return the kernels that SAC layers can replace, and why the others are left alone."""
-    kernels, reasons = calibration.selected(targets)
+    model: keras.Model,
+    kernels: list[ObservedKernel],
+    reasons: dict[str, str],
+    calibration: Calibration,
+    criterion: str,
+) -> list[Candidate]:
+    """Return the kernels that SAC layers can replace; add to `reasons` why others are left."""
     found = []
     for kernel in kernels:
         reason = why_no_sac_class(kernel.layer)
@@ -196,7 +206,7 @@ def _candidates(
         raise ValueError(
             f"No layer of {model.name!r} can be converted. Received: {listed or 'no kernel'}."
         )
-    return found, reasons
+    return found
 
 
 def _choose(
@@ -242,37 +252,47 @@ def _with_sac_layers(
         assert sac_class is not None  # checked when it became a candidate
         # Convolutions have several readings, other layers one.
         reading = {} if factors.reading.name == "patches" else {"reading": factors.reading.name}
-        copies.put(kernel.layer, sac_class.from_stock_layer(kernel.layer, basis, learner, **reading))
+        copies.put(
+            kernel.layer, sac_class.from_stock_layer(kernel.layer, basis, learner, **reading)
+        )
     return copies.of(model)
 
 
-def _refit(
+def _fit(
     work: keras.Model,
     calibration: Calibration,
+    kernels: list[ObservedKernel],
     converted: dict[str, tuple[Candidate, Factors]],
     sequential: bool,
     progress: bool,
 ) -> dict[str, float]:
-    """Fit the SAC layers in the order in which the model calls them; return what each loses."""
-    measured = {}
-    places = layer_paths(work)
-    bar = Progress(len(converted), enabled=progress)
-    for path, (candidate, factors) in converted.items():
-        kernel, layer = candidate.kernel, places[path]
-        writer = OutputCorrection(kernel, layer, places)
-        fit = (
-            calibration.refits(kernel, work, layer, centered=writer.possible)[0]
-            if sequential
-            else calibration.fits(kernel, centered=writer.possible)[0]
-        )
-        matrix = kernel.matrices()[0]
-        found = candidate.low_rank(factors.reading, fit.regularized(matrix), factors.rank)
-        basis, learner = found.factors(factors.rank)
-        layer.basis.assign(basis)
-        layer.learner.assign(learner)
-        made = found.kernel(factors.rank)
-        writer.add(fit.bias(made))
-        measured[path] = fit.relative_error(made)
+    """Fit the kernels of a copy to their original outputs, in the order of their calls.
+
+    Kernels that were not factored are fitted, too, once the layers before them have changed.
+
+    Returns:
+        The fraction of the variance of its outputs that each fitted kernel loses.
+    """
+    measured: dict[str, float] = {}
+    bar = Progress(len(kernels), enabled=progress)
+    for kernel in kernels:
         bar.step()
+        if kernel.key not in converted and not (sequential and measured):
+            continue
+        place, originals = ChangedKernel(kernel, work), kernel.matrices()
+        fits = place.fits(calibration, sequential=sequential)
+        regular = [fit.regularized(matrix) for fit, matrix in zip(fits, originals, strict=True)]
+        if kernel.key in converted:
+            candidate, factors = converted[kernel.key]
+            found = candidate.low_rank(factors.reading, regular[0], factors.rank)
+            basis, learner = found.factors(factors.rank)
+            place.layer.basis.assign(basis)
+            place.layer.learner.assign(learner)
+            made = found.kernel(factors.rank)[None]
+            place.correct(made, fits)
+        else:
+            made = np.stack([fit.solution() for fit in regular])
+            place.assign(made, fits)
+        measured[kernel.key] = relative_error(made, fits)
     bar.close()
     return measured

@@ -73,7 +73,7 @@ class Candidate:
         dense = {"parameters": self.dense_parameters, "macs": self.dense_macs}
         found = [Option(0.0, dense)]
         for reading, losses, _ in self.readings:
-            for rank in _multiples(round_to, reading.full_rank):
+            for rank in _ranks(round_to, reading.full_rank):
                 costs = {"parameters": reading.parameters(rank), "macs": self._macs(reading, rank)}
                 if any(costs[name] < dense[name] for name in dense):
                     loss = float(losses[rank])
@@ -92,8 +92,8 @@ class Candidate:
         for reading, losses, variances in self.readings:
             enough = np.flatnonzero(variances <= 1 - fraction + _NOTHING)
             if len(enough):
-                rank = max(-(-int(enough[0]) // round_to) * round_to, 1)
-                found.append((reading, losses, min(rank, reading.full_rank)))
+                ranks = [*_ranks(round_to, reading.full_rank), reading.full_rank]
+                found.append((reading, losses, min(r for r in ranks if r >= enough[0])))
         return self._cheapest(found)
 
     def _cheapest(self, ranked: Any) -> Factors | None:
@@ -185,5 +185,8 @@ def choose_by_budgets(
     return [each.choice for each in found]
 
 
-def _multiples(step: int, limit: int) -> list[int]:
-    return sorted({*range(step, limit, step), *([limit] if limit <= step else [])})
+def _ranks(round_to: int, limit: int) -> list[int]:
+    """Return the ranks that a budget chooses from: up to a limit, in finer steps where small."""
+    fine, coarse = max(round_to // 4, 1), 4 * round_to
+    steps = {*range(fine, min(coarse, limit) + 1, fine), *range(coarse, limit + 1, round_to)}
+    return sorted(steps | {min(fine, limit)})

@@ -15,6 +15,7 @@ from keras_sac.pruning._one_shot import (
 )
 from keras_sac.pruning._patterns import Filters, Pattern, Unstructured
 from keras_sac.pruning._plot_sparsity import plot_sparsity
+from keras_sac.pruning._prune_with_data import prune_with_data
 from keras_sac.pruning._pruned_kernels import Target
 from keras_sac.pruning._pruned_kernels import select_pruned as select_pruned
 from keras_sac.pruning._pruning_optimizer import PruningOptimizer
@@ -48,5 +49,6 @@ __all__ = [
     "prune_by_threshold",
     "prune_filters_by_norm",
     "prune_to_sparsity",
+    "prune_with_data",
     "sparsity",
 ]
