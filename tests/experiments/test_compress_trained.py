@@ -17,7 +17,7 @@ TINY = ("--dataset", "digits", "--limit", "400", "--calibration-samples", "200")
 ROWS = [
     *("dense", "svd-uniform-macs-50", "svd-global-parameters-50", "pca-macs-50"),
     *("fisher-macs-50", "magnitude-90", "magnitude-bn-90"),
-    "magnitude-2of4",
+    *("ours-90", "magnitude-2of4"),
 ]
 NAMES = [f"digits-cnn.{name}" for name in ROWS]
 
@@ -85,11 +85,13 @@ def test_end_to_end(folder):
     assert table.loc["magnitude-90", "sparsity_mean"] == pytest.approx(90, abs=0.01)
     assert 45 < table.loc["magnitude-2of4", "sparsity_mean"] < 50
     gaps = table["gap_mean"]
+    assert table.loc["ours-90", "sparsity_mean"] == pytest.approx(90, abs=0.1)
+    assert gaps["ours-90"] > gaps["magnitude-90"] + 10
     assert gaps["magnitude-bn-90"] != gaps["magnitude-90"]
     assert gaps["dense"] == 0
     assert gaps["fisher-macs-50"] > gaps["pca-macs-50"] > gaps["magnitude-90"]
     assert table["calibration_seconds"].notna().tolist() == [
-        row.startswith(("pca", "fisher")) for row in ROWS
+        row.startswith(("pca", "fisher", "ours")) for row in ROWS
     ]
     text = (folder / "table.md").read_text()
     assert "1 epoch, seeds 3, 4" in text
