@@ -111,7 +111,7 @@ def test_a_run_has_what_happened(runs):
     for row in ("svd-uniform-macs-50", "fisher-macs-50"):
         report = runs[row, 3]["facts"]["report"]
         assert [each["layer"] for each in report] == ["conv_1", "conv_2", "dense_1", "dense_2"]
-    assert {each["method"] for each in report} == {"low_rank", "none"}
+    assert "low_rank" in {each["method"] for each in report}
     pruned, dense = runs["magnitude-90", 3]["result"], runs["dense", 3]["result"]
     assert pruned["test_accuracy"] < dense["test_accuracy"]
 
