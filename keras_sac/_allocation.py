@@ -9,6 +9,10 @@ import numpy as np
 _BISECTIONS = 60
 # Shares of the first of two budgets in the price of an option.
 _MIXTURES = np.linspace(0.0, 1.0, 17)
+# Exchanges: of the best mixtures only, so many, and so many changes of single parts to pair.
+_CONTINUED = 6
+_EXCHANGES = 200
+_CHANGES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +73,15 @@ def allocate(parts: Sequence[Sequence[Option]], budgets: Mapping[str, float]) ->
             )
     scale = np.maximum(limits, 1e-12)
     mixtures = [[1.0]] if len(names) == 1 else [[m, 1 - m] for m in _MIXTURES]
-    found = [_cheapest(losses, costs, limits, np.array(mix) / scale) for mix in mixtures]
-    feasible = [_exchanged(each, losses, costs, limits) for each in found if each is not None]
-    if not feasible:
+    prices = [_cheapest(losses, costs, limits, np.array(mix) / scale) for mix in mixtures]
+    found = sorted(
+        (each for each in prices if each is not None), key=lambda each: _total(losses, each)
+    )
+    if not found:
         raise OutOfBudget(
             f"No choice meets all budgets at once. Received: {dict(budgets)}. Raise one of them."
         )
+    feasible = [_exchanged(each, losses, costs, limits) for each in found[:_CONTINUED]]
     best = min(feasible, key=lambda chosen: _total(losses, chosen))
     return [part[index] for part, index in zip(parts, best, strict=True)]
 
@@ -119,48 +126,45 @@ def _cheapest(
 def _exchanged(
     chosen: list[int], losses: list[np.ndarray], costs: list[np.ndarray], limits: np.ndarray
 ) -> list[int]:
-    """Change single parts, then pairs, while that lowers the loss within the budgets."""
+    """Change single parts and pairs of them while that lowers the loss within the budgets."""
     chosen = list(chosen)
-    while True:
-        spent = _spent(costs, chosen)
-        step = _best_single(chosen, losses, costs, limits - spent) or _best_pair(
-            chosen, losses, costs, limits - spent
-        )
+    for _ in range(_EXCHANGES):
+        left = limits - _spent(costs, chosen)
+        step = _best_exchange(chosen, losses, costs, left)
         if step is None:
-            return chosen
+            break
         for part, index in step:
             chosen[part] = index
+    return chosen
 
 
-def _best_single(
+def _best_exchange(
     chosen: list[int], losses: list[np.ndarray], costs: list[np.ndarray], left: np.ndarray
 ) -> list[tuple[int, int]] | None:
-    best, step = -1e-15, None
+    """Return the change of one or two parts that lowers the loss most; `None` if none does."""
+    # Each row is a change of one part; the first two stand for no change.
+    parts, indices, gains, more = [-1, -2], [0, 0], [0.0, 0.0], [0 * left, 0 * left]
     for part, (loss, cost) in enumerate(zip(losses, costs, strict=True)):
         now = chosen[part]
-        gain = np.where(np.all(cost - cost[now] <= left, axis=1), loss - loss[now], np.inf)
-        index = int(np.argmin(gain))
-        if gain[index] < best:
-            best, step = float(gain[index]), [(part, index)]
-    return step
-
-
-def _best_pair(
-    chosen: list[int], losses: list[np.ndarray], costs: list[np.ndarray], left: np.ndarray
-) -> list[tuple[int, int]] | None:
-    best, step = -1e-12 * max(_total(losses, chosen), 1e-300), None
-    for first in range(len(chosen)):
-        for second in range(first + 1, len(chosen)):
-            a, b = chosen[first], chosen[second]
-            gain = (losses[first] - losses[first][a])[:, None] + (
-                losses[second] - losses[second][b]
-            )[None]
-            more = (costs[first] - costs[first][a])[:, None] + (costs[second] - costs[second][b])[
-                None
-            ]
-            gain = np.where(np.all(more <= left, axis=2), gain, np.inf)
-            index = np.unravel_index(int(np.argmin(gain)), gain.shape)
-            if gain[index] < best:
-                best = float(gain[index])
-                step = [(first, int(index[0])), (second, int(index[1]))]
-    return step
+        away = np.max(np.abs(cost - cost[now]) / np.maximum(np.ptp(cost, axis=0), 1e-12), axis=1)
+        near = np.argsort(away, kind="stable")[1 : 1 + max(_CHANGES // len(chosen), 4)]
+        parts += [part] * len(near)
+        indices += list(near)
+        gains += list(loss[near] - loss[now])
+        more += list(cost[near] - cost[now])
+    part, gain, cost = np.array(parts), np.array(gains), np.array(more)
+    better = np.flatnonzero(gain < 0)
+    payers = np.flatnonzero((gain >= 0) & np.any(cost <= 0, axis=1))
+    if not len(better):
+        return None
+    firsts = np.concatenate([better, [0]])
+    others = np.concatenate([payers, better])
+    total = gain[firsts][:, None] + gain[others][None]
+    possible = part[firsts][:, None] != part[others][None]
+    for column, room in enumerate(left):
+        possible &= cost[firsts, column][:, None] + cost[others, column][None] <= room
+    total[~possible] = np.inf
+    row, column = np.unravel_index(int(np.argmin(total)), total.shape)
+    if total[row, column] >= -1e-12 * max(_total(losses, chosen), 1e-300):
+        return None
+    return [(parts[i], int(indices[i])) for i in (firsts[row], others[column]) if parts[i] >= 0]

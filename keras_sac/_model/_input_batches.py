@@ -42,7 +42,13 @@ def sample_batches(data: Any, labels: Any, batch_size: int) -> Iterator[tuple[An
         ValueError: if there is no sample, the arrays have different numbers of them, or labels are
             given twice.
     """
-    labels = None if labels is None else _as_arrays(labels)
+    if labels is not None:
+        labels = _as_arrays(labels)
+        if not all(getattr(x, "shape", ()) for x in keras.tree.flatten(labels) if x is not None):
+            raise ValueError(
+                "`y` must hold arrays of shape (samples, ...). Received: "
+                f"{_described(labels)} of something else. Pass `numpy.asarray(y)`."
+            )
     samples = 0
     for inputs, own, count in _counted(data, batch_size):
         if own is not None and labels is not None:

@@ -129,7 +129,9 @@ class LayerKind:
         """
         return None
 
-    def kernel_rows(self, layer: Any, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    def kernel_rows(
+        self, layer: Any, inputs: np.ndarray, mask: Any = None
+    ) -> dict[str, np.ndarray]:
         """Return the rows that each kernel multiplies, by the name of its variable.
 
         Kernels whose rows are not known are left out. By default, `rows` are those of the first.
@@ -137,6 +139,7 @@ class LayerKind:
         Args:
             layer: built.
             inputs: a batch, as the layer takes it.
+            mask: of the inputs, where they have one. Masked positions have rows, too.
         """
         rows = self.rows(layer, inputs)
         return {} if rows is None else {next(iter(self.kernels(layer))): rows}

@@ -183,7 +183,9 @@ class SeparableKind(ConvolutionKind):
         """Return `None`: the inputs of the 1x1 convolution are not the layer's."""
         return
 
-    def kernel_rows(self, layer: Any, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    def kernel_rows(
+        self, layer: Any, inputs: np.ndarray, mask: Any = None
+    ) -> dict[str, np.ndarray]:
         """Return what the 1x1 convolution multiplies: the outputs of the depthwise one."""
         middle = ops.depthwise_conv(
             inputs,
@@ -233,12 +235,14 @@ class RecurrentKind(LayerKind):
         """Return the inputs at all steps; the other kernel multiplies the states."""
         return inputs.reshape(-1, inputs.shape[-1])
 
-    def kernel_rows(self, layer: Any, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    def kernel_rows(
+        self, layer: Any, inputs: np.ndarray, mask: Any = None
+    ) -> dict[str, np.ndarray]:
         """Return the inputs at all steps, and the states before them."""
         rows = {"kernel": self.rows(layer, inputs)}
         if getattr(layer, "reset_after", True):
             # A gated unit without it multiplies a part of the kernel by other states.
-            rows["recurrent_kernel"] = _states(layer, inputs)
+            rows["recurrent_kernel"] = _states(layer, inputs, mask)
         return rows
 
 
@@ -327,14 +331,20 @@ class GroupedQueryAttentionKind(MultiHeadAttentionKind):
         return (1,), 2 * layer.num_query_heads * layer.head_dim
 
 
-def _states(layer: Any, inputs: np.ndarray) -> np.ndarray:
+def _states(layer: Any, inputs: np.ndarray, mask: Any) -> np.ndarray:
     """Return the state before each step, as rows in the order of the steps of the inputs."""
     backwards = slice(None, None, -1 if layer.go_backwards else 1)
     sequence = ops.convert_to_tensor(inputs[:, backwards])
+    kept = None if mask is None else ops.convert_to_tensor(ops.convert_to_numpy(mask)[:, backwards])
     states, seen = layer.get_initial_state(batch_size=len(inputs)), []
     for step in range(sequence.shape[1]):
         seen.append(ops.convert_to_numpy(states[0]))
-        _, states = layer.cell(sequence[:, step], states, training=False)
+        _, new = layer.cell(sequence[:, step], states, training=False)
+        if kept is not None:
+            # A masked step leaves the states as they are.
+            here = kept[:, step, None]
+            new = [ops.where(here, a, b) for a, b in zip(new, states, strict=True)]
+        states = new
     return np.stack(seen[backwards], axis=1).reshape(-1, layer.units)
 
 

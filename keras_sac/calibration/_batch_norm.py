@@ -9,7 +9,7 @@ from keras_sac._arguments import integer
 from keras_sac._model import check_model, input_batches, layer_paths
 from keras_sac.calibration._calibration import Calibration
 from keras_sac.calibration._observed_kernels import as_floats
-from keras_sac.calibration._products import Product, see_products
+from keras_sac.calibration._products import Product, check_finite, see_products
 
 
 def recalibrate_batch_norm(model: keras.Model, data: Any, *, batch_size: int = 64) -> None:
@@ -98,11 +98,7 @@ def _statistics(
         if product.mask is not None:
             kept = keras.ops.convert_to_numpy(product.mask).astype(bool).reshape(-1)
             rows = rows[kept] if len(kept) == len(rows) else rows
-        if not np.isfinite(rows).all():
-            raise ValueError(
-                "Statistics need finite values. Received: NaN or infinite values in the inputs of "
-                f"{layer.name!r}. Check the data, and the weights of the layers before it."
-            )
+        check_finite(rows, f"the inputs of {layer.name!r}")
         if not len(rows):
             return
         # Chan's merge of a batch with those before it.

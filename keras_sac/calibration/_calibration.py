@@ -25,9 +25,9 @@ from keras_sac.calibration._fingerprint import fingerprint
 from keras_sac.calibration._input_moments import RowSketch
 from keras_sac.calibration._linear_fit import LinearFit
 from keras_sac.calibration._loss_gradients import LossGradients, loss_function
-from keras_sac.calibration._observed_kernels import ObservedKernel, check_finite, observed_kernels
+from keras_sac.calibration._observed_kernels import ObservedKernel, observed_kernels
 from keras_sac.calibration._product_pairs import ProductPairs
-from keras_sac.calibration._products import Product, see_products
+from keras_sac.calibration._products import Product, check_finite, see_products
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,11 +127,7 @@ class Calibration:
         loss_of = loss_function(model, loss) if with_labels[0] else None
         self = cls(model, batches, fingerprint(model), targets)
         self._loss_of = loss_of
-        if not self.kernels:
-            raise ValueError(
-                f"No kernel of the model {model.name!r} can be observed. Received: "
-                + ("; ".join(f"{key}: {why}" for key, why in self.reasons.items()) or "none")
-            )
+        self._check_kernels()
         progress = is_verbose(verbose)
         if progress and self._bytes(max_features) > 1 << 27:
             print(
@@ -139,7 +135,15 @@ class Calibration:
                 f"{self._bytes(max_features) / 1e6:,.0f} MB."
             )
         self._observe(max_features, Progress(len(batches), enabled=progress))
+        self._check_kernels()
         return self
+
+    def _check_kernels(self) -> None:
+        if not self.kernels:
+            raise ValueError(
+                f"No kernel of the model {self._model.name!r} can be observed. Received: "
+                + ("; ".join(f"{key}: {why}" for key, why in self.reasons.items()) or "none")
+            )
 
     def _bytes(self, max_features: int) -> int:
         """Return the memory of the moments: a matrix in float64, and one product in float32."""
@@ -160,25 +164,32 @@ class Calibration:
         total = 0.0
         for inputs, labels, count in self._batches:
             if passes is None:
-                see_products(model, inputs, layers, lambda p: self._add(p, None))
+                see_products(model, inputs, layers, self._add)
             else:
-                value, products = passes.of(inputs, labels)
+                value, products = passes.of(inputs, labels, count)
                 total += value * count
+                for product, _ in products:
+                    self._add(product)
+                # Values that are not finite where they arise are the cause of such gradients.
                 for product, gradient in products:
-                    self._add(product, gradient)
+                    self._add_gradient(product, gradient)
             bar.step()
         bar.close()
         self.loss = None if loss is None else total / self.samples
+        for kernel in [k for k in self.kernels if not self._moments[k.key][0].count]:
+            self.kernels.remove(kernel)
+            self.reasons[kernel.key] = "all positions of its inputs are masked"
 
-    def _add(self, product: Product, gradient: np.ndarray | None) -> None:
-        for kernel in self.kernels:
-            if kernel.layer is not product.layer:
-                continue
+    def _add(self, product: Product) -> None:
+        for kernel in [k for k in self.kernels if k.layer is product.layer]:
             rows = kernel.rows(product, mask=product.mask)
             check_finite(rows, f"the inputs of {kernel.path!r}")
             for moments, part in zip(self._moments[kernel.key], rows, strict=True):
                 if len(part):
                     moments.update(part)
+
+    def _add_gradient(self, product: Product, gradient: np.ndarray | None) -> None:
+        for kernel in [k for k in self.kernels if k.layer is product.layer]:
             if gradient is not None and kernel.key in self._gradients:
                 g = kernel.output_rows(gradient, product.mask)
                 check_finite(g, f"the gradients of the loss at the outputs of {kernel.path!r}")

@@ -1,5 +1,6 @@
 """Gradients of the loss of each sample at the outputs of layers, in one pass."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,18 +24,42 @@ def loss_function(model: keras.Model, loss: Any) -> Loss:
     Raises:
         ValueError: if there is none.
     """
+    judge = model
     if loss is not None:
         # Only a compiled model has the function for several outputs, dicts and names of losses.
-        judge = keras.Sequential()
+        judge = _Judge(getattr(model, "output_names", None))
         judge.compile(loss=loss)
-        return lambda y, outputs: judge.compute_loss(y=y, y_pred=outputs, training=False)
-    if not model.compiled or model.loss is None:
+    elif not model.compiled or model.loss is None:
         raise ValueError(
             f"Labels need a loss, and the model {model.name!r} is not compiled with one. Pass "
             "`loss=`, such as `loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, "
             "or leave out `y`."
         )
-    return lambda y, outputs: model.compute_loss(y=y, y_pred=outputs, training=False)
+
+    def mean_loss(labels: Any, outputs: Any) -> Any:
+        try:
+            return judge.compute_loss(y=labels, y_pred=outputs, training=False)
+        except Exception as error:
+            raise ValueError(
+                f"The loss of the labels `y` cannot be computed ({type(error).__name__}: {error}). "
+                f"Received: labels of shape {_shapes(labels)} for outputs of shape "
+                f"{_shapes(outputs)}. Check `y`, or pass the loss that fits them as `loss=`."
+            ) from error
+
+    return mean_loss
+
+
+class _Judge(keras.Model):
+    """A model that is only compiled, with the names of the outputs of another one."""
+
+    def __init__(self, output_names: Any):
+        super().__init__()
+        if output_names is not None:
+            self.output_names = output_names
+
+
+def _shapes(structure: Any) -> Any:
+    return keras.tree.map_structure(lambda x: tuple(getattr(x, "shape", ())), structure)
 
 
 class LossGradients:
@@ -48,47 +73,59 @@ class LossGradients:
 
     def __init__(self, model: keras.Model, layers: Sequence[keras.layers.Layer], loss: Loss):
         self._model, self._layers, self._loss = model, layers, loss
-        # The shapes of the outputs of all products, by the shapes of the inputs.
-        self._shapes: dict[Any, list[tuple[Any, str]]] = {}
+        # By the shapes of the inputs.
+        self._places: dict[str, list[Any]] = {}
 
-    def of(self, inputs: Any, labels: Any) -> tuple[float, list[tuple[Product, Any]]]:
+    def of(
+        self, inputs: Any, labels: Any, samples: int
+    ) -> tuple[float, list[tuple[Product, np.ndarray | None]]]:
         """Return the loss of a batch, and each product with the gradients at its outputs.
 
         Rows of the gradients are those of the loss of a sample, not of the mean over the batch.
+        They are `None` for a layer that returns several tensors.
         """
-        zeros = [np.zeros(shape, dtype) for shape, dtype in self._shapes_for(inputs)]
+        places = self._places_for(inputs)
+        zeros = [np.zeros(*place) for place in places if place is not None]
         seen: list[Product] = []
 
         def loss(shifts: list[Any]) -> tuple[Any, Any]:
             seen.clear()
             left = iter(shifts)
             with watched_products(
-                self._model, self._layers, seen.append, shift=lambda x: x + next(left)
+                self._model, self._layers, seen.append, shift=lambda _, x: x + next(left)
             ):
                 value = self._loss(labels, self._model(inputs, training=False))
             # Inside of a gradient, JAX has no values: they leave it as a result.
             return value, [value, [(each.inputs, each.mask) for each in seen]]
 
         found, (value, received) = _backend.gradients(loss, zeros)
-        samples = keras.tree.flatten(inputs)[0].shape[0]
+        gradients = iter(found)
         products = [
             (
-                Product(each.layer, tensor, None, mask, None),
-                keras.ops.convert_to_numpy(gradient).astype(np.float32) * samples,
+                dataclasses.replace(each, inputs=tensor, outputs=None, mask=mask, made=None),
+                None if place is None else self._of_a_sample(next(gradients), samples),
             )
-            for each, (tensor, mask), gradient in zip(seen, received, found, strict=True)
+            for each, (tensor, mask), place in zip(seen, received, places, strict=True)
         ]
         return float(keras.ops.convert_to_numpy(value)), products
 
-    def _shapes_for(self, inputs: Any) -> list[tuple[Any, str]]:
-        key = str(keras.tree.map_structure(lambda x: tuple(x.shape), inputs))
-        if key not in self._shapes:
-            found: list[tuple[Any, str]] = []
+    def _of_a_sample(self, gradient: Any, samples: int) -> np.ndarray:
+        return keras.ops.convert_to_numpy(gradient).astype(np.float32) * samples
+
+    def _places_for(self, inputs: Any) -> list[Any]:
+        """Return shape and type of the outputs of each product; `None` if they are unknown."""
+        key = str(keras.tree.map_structure(lambda x: tuple(getattr(x, "shape", ())), inputs))
+        if key not in self._places:
+            found: list[Any] = []
 
             def see(product: Product) -> None:
-                dtype = keras.backend.standardize_dtype(product.outputs.dtype)
-                found.append((tuple(product.outputs.shape), dtype))
+                made = product.outputs
+                found.append(None if made is None else (tuple(made.shape), _dtype(made)))
 
             see_products(self._model, inputs, self._layers, see)
-            self._shapes[key] = found
-        return self._shapes[key]
+            self._places[key] = found
+        return self._places[key]
+
+
+def _dtype(tensor: Any) -> str:
+    return keras.backend.standardize_dtype(tensor.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sac import _backend
 from keras_sac._model import (
     STEPWISE,
     Call,
@@ -19,7 +20,7 @@ from keras_sac._model import (
     own_weights,
     select_layers,
 )
-from keras_sac.calibration._products import Product, see_products
+from keras_sac.calibration._products import Product, see_products, watched_products
 
 # Rounding of a long sum in single precision, relative to the largest output.
 _TOLERANCE = 1e-2
@@ -114,7 +115,7 @@ class ObservedKernel:
         """
         layer = self.layer if layer is None else layer
         inputs = as_floats(product.inputs)
-        rows = self.kind.kernel_rows(layer, inputs)[self.variable.name]
+        rows = self.kind.kernel_rows(layer, inputs, product.mask)[self.variable.name]
         rows = rows if rows.ndim == 3 else rows[None]
         return rows[:, _kept(mask, rows.shape[1])]
 
@@ -136,15 +137,6 @@ def as_floats(tensor: Any) -> np.ndarray:
     """Return a tensor as a NumPy array that products are exact enough in."""
     array = keras.ops.convert_to_numpy(tensor)
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
-
-
-def check_finite(rows: np.ndarray, what: str) -> None:
-    """Raise `ValueError` unless all values are finite."""
-    if not np.isfinite(rows).all():
-        raise ValueError(
-            f"A calibration needs finite values. Received: NaN or infinite values in {what}. Check "
-            "the data, and the weights of the layers before it."
-        )
 
 
 def observed_kernels(
@@ -179,7 +171,6 @@ def observed_kernels(
         elif not seen:
             reasons[key] = "its layer was not called, or not as a layer of its own"
         else:
-            follower = followers.get(id(layer))
             kernel = ObservedKernel(
                 path,
                 layer,
@@ -187,23 +178,21 @@ def observed_kernels(
                 axes,
                 len(seen),
                 tuple(seen[0].inputs.shape),
-                tuple(seen[0].outputs.shape),
+                tuple(seen[0].made.shape),
                 offset=None,
-                batch_norm=None if follower is None else names[id(follower)],
+                batch_norm=None,
             )
             reason, offset = _checked(kernel, seen[0])
             if reason:
                 reasons[key] = reason
             else:
+                follower = followers.get(id(layer))
+                if follower is not None and _same_units(kernel, follower, seen[0]):
+                    kernel = dataclasses.replace(kernel, batch_norm=names[id(follower)])
                 found.append(dataclasses.replace(kernel, offset=offset))
-    order = {id(layer): position for position, layer in enumerate(_by_id(products, paths))}
+    order = {layer: position for position, layer in enumerate(products)}
     found.sort(key=lambda each: order[id(each.layer)])
     return found, reasons
-
-
-def _by_id(products: dict[int, Any], paths: dict[str, Any]) -> list[Any]:
-    layers = {id(layer): layer for layer in paths.values()}
-    return [layers[each] for each in products]
 
 
 def _candidates(
@@ -216,7 +205,11 @@ def _candidates(
     for path, layer in paths.items():
         kind = kind_of(layer)
         axes = {} if kind is None else kind.kernels(layer)
-        for kernel in describe(own_weights(layer), [layer]):
+        own = own_weights(layer)
+        missing = axes.keys() - {each.name for each in own}
+        # The kernel of a layer inside it, used as its own.
+        own += [each for each in layer.weights if each.name in missing]
+        for kernel in describe(own, [layer]):
             name, variable = kernel.variable.name, kernel.variable
             if kernel.never and "depthwise" not in (kernel.skip_reason or ""):
                 continue
@@ -274,18 +267,67 @@ def _first_pass(
         and isinstance(found[0], keras.layers.BatchNormalization)
         and len(products[layer]) == 1
     }
-    return products, followers
+    return products, _only_receivers(model, inputs, layers, followers)
+
+
+def _only_receivers(
+    model: keras.Model,
+    inputs: Any,
+    layers: Sequence[keras.layers.Layer],
+    followers: dict[int, keras.layers.Layer],
+) -> dict[int, keras.layers.Layer]:
+    """Return those batch normalizations that receive all there is of the outputs before them.
+
+    Operations between layers, such as the sum of a residual connection, cannot be watched. So a
+    constant is added to the outputs and to the moving mean: the model must not notice.
+    """
+
+    def outputs(shifted: set[int]) -> list[np.ndarray]:
+        seen = watched_products(
+            model, layers, lambda _: None, shift=lambda layer, x: x + (id(layer) in shifted)
+        )
+        with _backend.without_gradients(), seen:
+            for norm in [followers[each] for each in shifted]:
+                norm.moving_mean.assign(norm.moving_mean + 1.0)
+            found = model(inputs, training=False)
+        return [as_floats(each) for each in keras.tree.flatten(found)]
+
+    def unnoticed(shifted: set[int]) -> bool:
+        return all(
+            np.abs(new - old).max(initial=0.0) <= _TOLERANCE * np.abs(old).max(initial=0.0)
+            for new, old in zip(outputs(shifted), original, strict=True)
+        )
+
+    if not followers:
+        return {}
+    original = outputs(set())
+    if unnoticed(set(followers)):
+        return followers
+    return {layer: norm for layer, norm in followers.items() if unnoticed({layer})}
+
+
+def _same_units(kernel: ObservedKernel, norm: Any, product: Product) -> bool:
+    """Return whether a batch normalization has an entry for each unit of a kernel."""
+    if product.outputs is None or product.outputs.shape[norm.axis] != kernel.units:
+        return False
+    channels = np.moveaxis(as_floats(product.outputs), norm.axis, -1).reshape(-1, kernel.units)
+    return np.array_equal(channels, kernel.output_rows(product.outputs))
 
 
 def _checked(kernel: ObservedKernel, product: Product) -> tuple[str, np.ndarray | None]:
     """Return why the rows of a kernel are not known, and what its layer adds to the product."""
-    known = kernel.kind.kernel_rows(kernel.layer, as_floats(product.inputs))
+    recurrent = isinstance(kernel.layer, keras.layers.RNN) and kernel.variable.name != "kernel"
+    if recurrent and (product.further or kernel.layer.stateful):
+        return "it starts from states that another call has left", None
+    known = kernel.kind.kernel_rows(kernel.layer, as_floats(product.inputs), product.mask)
     if kernel.variable.name not in known:
         return "the table of layer classes does not say how its inputs are read as rows", None
     rows = kernel.rows(product)[:, :_CHECKED_ROWS]
     matrices = kernel.matrices()
     if rows.shape[::2] != matrices.shape[:2]:
         return f"its rows have the shape {rows.shape}, and its kernel {matrices.shape}", None
+    if product.outputs is None:
+        return "", None
     outputs = kernel.output_rows(product.outputs)[:_CHECKED_ROWS]
     made = np.moveaxis(rows @ matrices, 0, 1).reshape(rows.shape[1], -1)
     if made.shape != outputs.shape:

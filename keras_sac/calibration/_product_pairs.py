@@ -8,8 +8,8 @@ import numpy as np
 
 from keras_sac.bases import Moments
 from keras_sac.calibration._input_moments import RowSketch
-from keras_sac.calibration._observed_kernels import ObservedKernel, as_floats, check_finite
-from keras_sac.calibration._products import Product, see_products
+from keras_sac.calibration._observed_kernels import ObservedKernel, as_floats
+from keras_sac.calibration._products import Product, check_finite, see_products
 
 # Rows that a fit needs at most: of every kernel, and for each input and output.
 _ROWS = 1 << 16

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from keras_sac._model import Call, replaced, watched_calls
 
@@ -17,9 +19,10 @@ class Product:
     Attributes:
         layer: the layer.
         inputs: the tensor that it received.
-        outputs: the tensor that it made, before its activation.
+        outputs: the tensor that it made, before its activation; `None` if it returned several.
         mask: of the inputs; `None` without one.
-        made: the tensor that it returned, after its activation.
+        made: the tensor that it returned, after its activation; the first of several.
+        further: whether it received other tensors, too, such as initial states.
     """
 
     layer: keras.layers.Layer
@@ -27,10 +30,15 @@ class Product:
     outputs: Any
     mask: Any
     made: Any
+    further: bool
 
 
-class _Enough(BaseException):
+class _Stopped(BaseException):
     """Ends a forward pass. No `Exception`, so that Keras adds nothing to it."""
+
+    def __init__(self, error: Exception | None = None):
+        super().__init__()
+        self.error = error
 
 
 class _MaskReader(keras.layers.Layer):
@@ -54,7 +62,7 @@ def watched_products(
     layers: Sequence[keras.layers.Layer],
     see: Callable[[Product], None],
     *,
-    shift: Callable[[Any], Any] | None = None,
+    shift: Callable[[keras.layers.Layer, Any], Any] | None = None,
     see_call: Callable[[Call], None] | None = None,
 ) -> Iterator[None]:
     """Return a context in which `see` receives each product of some layers.
@@ -62,9 +70,9 @@ def watched_products(
     Args:
         model: built; not changed.
         layers: layers of the model.
-        see: called after each of their calls.
-        shift: from the outputs of a product, before the activation, to those that take their
-            place. Gradients are recorded then.
+        see: called after each of their calls. Its errors come through as they are.
+        shift: from a layer and the outputs of its product, before the activation, to those that
+            take their place. Gradients are recorded then.
         see_call: called after each call of any layer.
     """
     watched = {id(layer) for layer in layers}
@@ -74,7 +82,7 @@ def watched_products(
 
     def before(layer: Any, activation: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(outputs: Any, *args: Any, **kwargs: Any) -> Any:
-            shifted = outputs if shift is None else shift(outputs)
+            shifted = outputs if shift is None else shift(layer, outputs)
             linear[id(layer)] = shifted
             return activation(shifted, *args, **kwargs)
 
@@ -86,14 +94,21 @@ def watched_products(
         layer = call.layer
         if id(layer) not in watched:
             return None
-        tensors = [x for x in keras.tree.flatten(call.arguments) if keras.ops.is_tensor(x)]
+        args, named = call.arguments
+        # Flattening a dict would sort it.
+        tensors = [x for x in keras.tree.flatten([*args, *named.values()]) if ops.is_tensor(x)]
         instead, outputs = None, linear.pop(id(layer), None)
-        if outputs is None:
+        if outputs is None and len(call.outputs) == 1:
             outputs = call.outputs[0]
-            if shift is not None and len(call.outputs) == 1:
-                outputs = instead = shift(outputs)
+            if shift is not None:
+                outputs = instead = shift(layer, outputs)
         reader(tensors[0])
-        see(Product(layer, tensors[0], outputs, reader.mask, call.outputs[0]))
+        further = len(tensors) > 1 + (named.get("mask") is not None)
+        try:
+            see(Product(layer, tensors[0], outputs, reader.mask, call.outputs[0], further))
+        except Exception as error:
+            # Keras would say that the layer has failed.
+            raise _Stopped(error) from error
         return instead
 
     with contextlib.ExitStack() as stack:
@@ -102,7 +117,11 @@ def watched_products(
             if callable(activation):
                 stack.enter_context(replaced(layer, "activation", before(layer, activation)))
         stack.enter_context(watched_calls(model, received, gradients=shift is not None))
-        yield
+        try:
+            yield
+        except _Stopped as stopped:
+            if stopped.error is not None:
+                raise stopped.error from None
 
 
 def see_products(
@@ -131,7 +150,17 @@ def see_products(
         see(product)
         seen += 1
         if seen == calls:
-            raise _Enough
+            raise _Stopped
 
-    with watched_products(model, layers, counted, see_call=see_call), contextlib.suppress(_Enough):
+    # The context suppresses the end of the pass.
+    with watched_products(model, layers, counted, see_call=see_call):
         model(inputs, training=False)
+
+
+def check_finite(rows: np.ndarray, what: str) -> None:
+    """Raise `ValueError` unless all values are finite."""
+    if not np.isfinite(rows).all():
+        raise ValueError(
+            f"A calibration needs finite values. Received: NaN or infinite values in {what}. Check "
+            "the data, and the weights of the layers before it."
+        )

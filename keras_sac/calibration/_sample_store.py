@@ -45,6 +45,9 @@ def _described(structure: Any, name: str, arrays: dict[str, Any]) -> Any:
         kind = "list" if isinstance(structure, list) else "tuple"
         return {kind: [_described(v, f"{name}/{i}", arrays) for i, v in enumerate(structure)]}
     values = np.asarray(structure)
+    if values.dtype == object:  # texts of any length
+        kinds = {type(each) for each in values.reshape(-1)}
+        values = values.astype(*kinds) if kinds in ({bytes}, {str}) else values
     if values.dtype.kind not in "biufUS":
         raise ValueError(
             f"A calibration cannot save samples of the type {values.dtype}. Convert the inputs to "
