@@ -3,3 +3,7 @@
 
 class ExperimentError(ValueError):
     """Wrong input to an experiment. The command line shows it as one line, without a traceback."""
+
+
+class CannotRun(ExperimentError):
+    """A row cannot be run with its arguments. It is skipped, and the report says why."""

@@ -1,6 +1,7 @@
 """Declare an experiment, resolve its options, and train the runs that are missing."""
 
 import dataclasses
+import fnmatch
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import keras
 
-from harness import ExperimentError, datasets, splits, tables
+from harness import CannotRun, ExperimentError, datasets, splits, tables
 from harness.atomic_files import write_text
 from harness.options import Options, Setup
 from harness.rows import Row, Trial
@@ -40,8 +41,9 @@ class Experiment:
         options: class of the options.
         plots: file name -> function that draws it from `Results` and the path.
         view: columns of the table.
-        baseline: name of the row that the others are compared with.
+        baseline: method of the row that the others are compared with.
         flat: whether models receive vectors instead of images.
+        split_seed: seed of the split of all seeds. None: each seed has its own split.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Experiment:
     view: tables.View = tables.PLAIN
     baseline: str = "dense"
     flat: bool = False
+    split_seed: int | None = None
 
 
 class Session:
@@ -105,7 +108,10 @@ class Session:
 
     def trial(self, seed: int, folder: Path | None = None) -> Trial:
         """Split and normalize the data for one seed. Rows may keep files in the folder."""
-        split = splits.split(self.dataset, seed, self.options.validation_fraction)
+        fixed = self.experiment.split_seed
+        split = splits.split(
+            self.dataset, seed if fixed is None else fixed, self.options.validation_fraction
+        )
         split = split.flat() if self.experiment.flat else split
         return Trial(seed, split, self.settings.recipe, folder)
 
@@ -157,18 +163,24 @@ def keras_settings() -> dict[str, Any]:
 def select_rows(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
     """Return the rows with these names in the order of the table, all rows if there are no names.
 
+    A name may be a pattern with `*`, such as `"lenet-5.*"`.
+
     Raises:
         ExperimentError: no row has such a name.
     """
     known = [row.name for row in rows]
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if not fnmatch.filter(known, name)]
     if unknown:
         # The names end the message, so that other programs can read them.
         raise ExperimentError(
             f"--runs has unknown rows. Received: {', '.join(unknown)}; expected names among "
             f"{', '.join(known)}."
         )
-    return [row for row in rows if not names or row.name in names]
+    return [
+        row
+        for row in rows
+        if not names or any(fnmatch.fnmatchcase(row.name, name) for name in names)
+    ]
 
 
 def run_missing(session: Session, files: RunFiles) -> int:
@@ -183,6 +195,7 @@ def run_missing(session: Session, files: RunFiles) -> int:
 
     Raises:
         ExperimentError: a row cannot be trained with its settings. Nothing has been trained then.
+            A row that finds out later raises `CannotRun`, and is skipped with the reason.
         OSError: the folder cannot be written. Nothing has been trained then.
     """
     pairs = [(seed, row) for seed in session.options.seeds for row in session.selected]
@@ -211,7 +224,12 @@ def run_missing(session: Session, files: RunFiles) -> int:
         else:
             trial = trial_of(seed)
             print(line, flush=True)
-            outcome = train_row(row, trial, verbose=session.settings.verbose)
+            try:
+                outcome = train_row(row, trial, verbose=session.settings.verbose)
+            except CannotRun as error:
+                row.skip_reason = str(error).rstrip(".")
+                print(f"    skipped, {row.skip_reason}", flush=True)
+                continue
             parts = ("x_train", "x_val", "x_test")
             sizes = {part: len(getattr(trial.split, part)) for part in parts}
             outcome["data"] = {"label": session.dataset.label, **sizes}
@@ -223,6 +241,8 @@ def run_missing(session: Session, files: RunFiles) -> int:
 
 def _one_line(outcome):
     result, seconds = outcome["result"], outcome["seconds"]
+    if "loss" not in outcome["history"]:
+        return f"test {100 * result['test_accuracy']:.2f} % without training"
     return (
         f"test {100 * result['test_accuracy']:.2f} % at epoch {result['chosen_epoch']} (chosen on "
         f"validation), best test epoch {100 * result['best_test_accuracy']:.2f} %, "

@@ -62,7 +62,7 @@ class Options:
     seeds: Annotated[tuple[int, ...], _SEEDS] = (42, 43, 44)
     """Each row is run once per seed."""
     runs: tuple[str, ...] = ()
-    """Names of the rows to run; default: all. A wrong name lists them."""
+    """Names or patterns ('pca-*') of the rows to run; default: all. A wrong name lists them."""
     output_dir: Path | None = None
     """Folder of the results; default: results/<experiment>/<dataset>-<backend>-<device>."""
     limit: Annotated[int | None, at_least(2)] = None
@@ -130,7 +130,7 @@ class Options:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name not in ("output_dir", "verbose") and value != field.default:
-                text = "FOLDER" if field.name == "data_dir" else _text(value)
+                text = "FOLDER" if isinstance(value, Path) else _text(value)
                 parts.append(f"{_flag(field.name)} {text}")
         return " ".join(parts)
 

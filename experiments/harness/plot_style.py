@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from harness.atomic_files import replacing
 
@@ -17,6 +18,9 @@ _COLOURS = (
     *("#000000", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0072B2"),
     *("#8B5A2B", "#882255", "#7F7F7F"),
 )
+# Errors, in percent, below this one are drawn as it on a logarithmic axis.
+LEAST_ERROR = 0.05
+_ACCURACIES = (0, 50, 80, 90, 95, 97, 98, 98.5, 99, 99.5, 99.8, 99.9)
 LINES: Any = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 _STYLE: Any = {
     "font.size": 9,
@@ -48,6 +52,19 @@ def draw_points(axes: Axes, x: Any, y: Any, errors: Any, colour: str, **style: A
     """Draw points with error bars."""
     style = {"marker": "o", "linewidth": 1, "elinewidth": 1, "capsize": 2.5, **style}
     axes.errorbar(x, y, yerr=errors, color=colour, **style)
+
+
+def log_error_axis(axes: Axes) -> None:
+    """Make the vertical axis logarithmic in the error, in percent, and label it with accuracies.
+
+    So both 99 % and a failed row fit. Draw `100 - accuracy`, and set limits with the larger error
+    first.
+    """
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(FixedLocator([100 - value for value in _ACCURACIES]))
+    axes.yaxis.set_major_formatter(lambda error, _: f"{100 - error:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylabel("test accuracy, % (log error)")
 
 
 def legend_right(figure: Figure, *entries: Any) -> None:

@@ -66,13 +66,14 @@ def _header(session: Session, runs: Sequence[dict[str, Any]]) -> str:
     environments = [run["environment"] for run in runs]
     versions = sorted({f"{k} {v}" for e in environments for k, v in e["versions"].items()})
     threads = sorted({str(e["threads"]) for e in environments})
+    epochs = session.settings.recipe.epochs
     pythons = sorted({e["python"] for e in environments})
     return (
         f"{session.dataset.label} ({len(session.dataset.x_train):,} training samples, of "
         f"which {session.options.validation_fraction:.0%} for validation); "
         f"{runs[0]['settings']['backend']} on {runs[0]['settings']['device']} "
         f"({'/'.join(threads)} CPU threads); {', '.join(versions)}, "
-        f"Python {'/'.join(pythons)}; {session.settings.recipe.epochs} epochs, "
+        f"Python {'/'.join(pythons)}; {epochs} epoch{'' if epochs == 1 else 's'}, "
         f"seeds {', '.join(map(str, seeds))}; mean ± standard deviation over the seeds. "
         f"`{options.command(session.experiment.name)}`"
     )

@@ -127,7 +127,7 @@ class Row:
         method: shared by rows that differ in rank or strength; they have one colour in plots.
             Defaults to the name.
         note: printed below the table.
-        skip_reason: why the row cannot be run here, or None.
+        skip_reason: why the row cannot be run here, or None. Set when `build` raises `CannotRun`.
         check: called as `check(trial, **arguments)` before anything is trained; raises an
             `ExperimentError` if the row cannot be trained with these arguments.
         arguments: JSON values or recipes, passed to `build` and recorded in the result files. There

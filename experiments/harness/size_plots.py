@@ -9,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from harness.plot_labels import label_points
-from harness.plot_style import BAR_ERRORS, colours_of, draw_points, new_figure
+from harness.plot_style import (
+    BAR_ERRORS,
+    LEAST_ERROR,
+    colours_of,
+    draw_points,
+    log_error_axis,
+    new_figure,
+)
 from harness.tables import Results
 
-# Smaller errors, in percent, are drawn as this one.
-_LEAST_ERROR = 0.05
-_ACCURACIES = (0, 50, 80, 90, 95, 97, 98, 98.5, 99, 99.5, 99.8, 99.9)
 # Label -> column of the table, scale, format.
 _PANELS = {
     "test accuracy, %": ("test_accuracy", 1.0, "{:.2f}"),
@@ -70,7 +74,7 @@ def accuracy_against_size(results: Results, path: Path) -> None:
     by_method = colours_of(table["method"])
     colours = [by_method[method] for method in table["method"]]
     sizes = table["gzip_bytes_mean"].to_numpy(float)
-    errors = np.maximum(100 - table["test_accuracy_mean"].to_numpy(float), _LEAST_ERROR)
+    errors = np.maximum(100 - table["test_accuracy_mean"].to_numpy(float), LEAST_ERROR)
     spread = table["test_accuracy_std"].fillna(0).to_numpy(float)
     # A log axis has no zero, so error bars must end above it.
     down = np.minimum(spread, 0.9 * errors)
@@ -79,15 +83,12 @@ def accuracy_against_size(results: Results, path: Path) -> None:
     with new_figure(path, 7.5, 5.2) as figure:
         axes = figure.add_subplot()
         axes.set_xscale("log")
-        axes.set_yscale("log")
+        log_error_axis(axes)
         axes.set_xlim(sizes.min() / 1.3, sizes.max() * 1.6)
         axes.set_ylim(1.3 * (errors + spread).max(), (errors - down).min() / 1.3)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
         axes.xaxis.set_major_formatter(EngFormatter(unit="B"))
-        axes.yaxis.set_major_locator(FixedLocator([100 - value for value in _ACCURACIES]))
-        axes.yaxis.set_major_formatter(lambda error, _: f"{100 - error:g}")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_minor_locator(NullLocator())
+        axes.xaxis.set_minor_locator(NullLocator())
         line = {"color": "0.6", "linewidth": 1, "zorder": 0, "label": "Pareto front"}
         axes.step(sizes[order], errors[order], where="post", **line)
         axes.plot(sizes[order], errors[order], "o", color="none", markeredgecolor="0.4", ms=10)
@@ -96,7 +97,6 @@ def accuracy_against_size(results: Results, path: Path) -> None:
             draw_points(axes, sizes[index], errors[index], bars, colour, markersize=4.5)
         axes.set(
             xlabel="gzip -9 of the .keras file",
-            ylabel="test accuracy, % (log error)",
             title=results.title,
         )
         axes.grid()

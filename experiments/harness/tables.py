@@ -21,13 +21,17 @@ class View:
     Args:
         fractions: name of a fact between 0 and 1 -> heading. Shown in percent, with deviation.
         counts: name of a fact that is a whole number -> heading. The mean is shown.
+        seconds: name of a fact, which ends in `_seconds`, -> heading. The median is shown.
         gap: whether to show the difference to the accuracy of the baseline of the same seed.
+        group: name of a row setting. Rows are compared with the baseline that has the same value.
         hidden: headings that the printed table omits.
     """
 
     fractions: dict[str, str] = dataclasses.field(default_factory=dict)
     counts: dict[str, str] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, str] = dataclasses.field(default_factory=dict)
     gap: bool = False
+    group: str | None = None
     hidden: tuple[str, ...] = ()
 
 
@@ -41,7 +45,7 @@ class Results:
     Args:
         runs: contents of result files, at least one.
         order: names of the rows, in the order of the table; other rows come last.
-        baseline: row that trained parameters and accuracies are compared with.
+        baseline: method of the row that trained parameters and accuracies are compared with.
         view: columns of the table.
         title: of the plots.
         first_trial: returns the data of the first seed.
@@ -68,8 +72,9 @@ class Results:
             self.runs,
             key=lambda run: (position.get(run["row"], len(position)), run["row"], run["seed"]),
         )
-        facts = (*self.view.fractions, *self.view.counts)
-        table = pd.DataFrame([_record(run, facts) for run in ordered])
+        view = self.view
+        facts = (*view.fractions, *view.counts, *view.seconds)
+        table = pd.DataFrame([_record(run, facts, view.group) for run in ordered])
         return table.astype(dict.fromkeys(facts, "float64"))
 
     @functools.cached_property
@@ -83,18 +88,22 @@ class Results:
         """
         each, view = self.by_run(), self.view
         groups = each.groupby("row", sort=False)
-        table = groups[["method", "rank", "trainable", "stored", "macs"]].first()
-        table.insert(2, "seeds", groups["seed"].count())
+        table = groups[["group", "method", "rank", "trainable", "stored", "macs"]].first()
+        table.insert(3, "seeds", groups["seed"].count())
         shown = [*ACCURACIES, "final_test_accuracy", *view.fractions]
         if view.gap:
-            base = each[each["row"] == self.baseline].set_index("seed")["test_accuracy"]
-            each["gap"] = each["test_accuracy"] - each["seed"].map(base)
+            base = each[each["method"] == self.baseline].set_index(["group", "seed"])
+            same = pd.MultiIndex.from_frame(each[["group", "seed"]])
+            each["gap"] = each["test_accuracy"] - base["test_accuracy"].reindex(same).to_numpy()
             shown.append("gap")
         for name in (*shown, *view.counts):
             scale = 1 if name in view.counts else 100
             table[f"{name}_mean"] = groups[name].mean().mul(scale)
             table[f"{name}_std"] = groups[name].std(ddof=1).mul(scale)
-        reference = float(table["trainable"].reindex([self.baseline]).iloc[0])
+        base = table[table["method"] == self.baseline].set_index("group")
+        reference = table["group"].map(base["trainable"].astype("float64"))
+        # The group is a column of experiments that have groups.
+        table = table.rename(columns={"group": view.group or ""}).drop(columns="", errors="ignore")
         table["trainable_saved"] = 100 * (1 - table["trainable"] / reference)
         measured = [c for c in each.columns if c.endswith(("_seconds", "_ms"))]
         return table.join(groups[measured].median()).reset_index()
@@ -120,16 +129,18 @@ class Results:
         for name, heading in view.counts.items():
             out[heading] = [_count(v) for v in table[f"{name}_mean"].round()]
         times = {"epoch_seconds": "s/epoch", "first_epoch_seconds": "first epoch s"}
+        times |= view.seconds
         for column in table.columns:
             if column.startswith("latency_"):
                 times[column] = f"ms, batch {column.split('_')[1]}"
         for column, heading in times.items():
-            out[heading] = [f"{v:.3g}" for v in table[column]]
+            out[heading] = ["" if pd.isna(v) else f"{v:.3g}" for v in table[column]]
         return out.drop(columns=list(view.hidden), errors="ignore")
 
 
-def _record(run, facts):
+def _record(run, facts, group):
     return {
+        "group": run["row_settings"].get(group, ""),
         "row": run["row"],
         "method": run["row_settings"].get("method", run["row"]),
         "seed": run["seed"],

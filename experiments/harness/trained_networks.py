@@ -128,7 +128,26 @@ def resnet_20(shape: tuple[int, int, int], classes: int) -> keras.Model:
     return keras.Model(inputs, layers.Dense(classes, name="dense")(x))
 
 
+def digits_cnn(shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Conv 16 with batch normalization, pool, conv 32, pool, dense 64, dense: for 8x8 pixels."""
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            layers.Conv2D(16, 3, padding="same", use_bias=False, name="conv_1"),
+            layers.BatchNormalization(momentum=0.9, name="norm_1"),
+            layers.Activation("relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(32, 3, padding="same", activation="relu", name="conv_2"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(64, activation="relu", name="dense_1"),
+            layers.Dense(classes, name="dense_2"),
+        ]
+    )
+
+
 NETWORKS = {
+    "digits-cnn": Network(digits_cnn, 15, 0.05),
     "lenet-300-100": Network(lenet_300_100, 12, 0.05),
     "lenet-5": Network(lenet_5, 8, 0.02),
     "mnist-cnn": Network(mnist_cnn, 5, 0.02),
@@ -178,18 +197,25 @@ def _train(network: Network, split: Split, batch_size: int = 128) -> keras.Model
     )
     optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=_WEIGHT_DECAY)
     model.compile(optimizer, cross_entropy(), metrics=["accuracy"])
-    batches = _Batches(split, batch_size, network.augmented)
+    batches: Any = ImageBatches(split, batch_size, network.augmented, SEED)
     model.fit(batches, epochs=network.epochs, shuffle=False, verbose=2)  # pyright: ignore
     return model
 
 
-class _Batches(keras.utils.PyDataset):
-    """Shuffled batches, mirrored and moved at random where the network is to be augmented."""
+class ImageBatches(keras.utils.PyDataset):
+    """Shuffled batches of the training part. Pass `shuffle=False` to `fit` with them.
 
-    def __init__(self, split: Split, batch_size: int, augmented: bool):
+    Args:
+        split: the data.
+        batch_size: samples per batch.
+        augmented: whether images are mirrored and moved at random.
+        seed: of the order and of the augmentation.
+    """
+
+    def __init__(self, split: Split, batch_size: int, augmented: bool, seed: int):
         super().__init__()
         self._split, self._batch_size, self._augmented = split, batch_size, augmented
-        self._random = np.random.default_rng(SEED)
+        self._random = np.random.default_rng(seed)
         self._order = self._random.permutation(len(split.x_train))
 
     def __len__(self) -> int:

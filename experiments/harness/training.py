@@ -85,6 +85,12 @@ class EpochEvaluation(keras.callbacks.Callback):
         return values
 
 
+def without_training(evaluation: EpochEvaluation) -> None:
+    """Evaluate the model of a plan as it is: a `Plan.fit` for models that are made, not trained."""
+    evaluation.on_epoch_begin(0)
+    evaluation.on_epoch_end(0)
+
+
 def train_row(row: Row, trial: Trial, verbose: int = 1) -> dict[str, Any]:
     """Train and measure one row.
 

@@ -25,7 +25,8 @@ from keras_sac.calibration._fingerprint import fingerprint
 from keras_sac.calibration._input_moments import RowSketch
 from keras_sac.calibration._linear_fit import LinearFit
 from keras_sac.calibration._loss_gradients import LossGradients, loss_function
-from keras_sac.calibration._observed_kernels import ObservedKernel, observed_kernels
+from keras_sac.calibration._observed_kernels import ObservedKernel, check_finite, observed_kernels
+from keras_sac.calibration._product_pairs import ProductPairs
 from keras_sac.calibration._products import Product, see_products
 
 if TYPE_CHECKING:
@@ -222,30 +223,10 @@ class Calibration:
         Returns:
             One `LinearFit` for each group.
         """
-        matrices, sources = kernel.matrices(), self._moments[kernel.key]
-        sketched = isinstance(sources[0], RowSketch)
-        both: list[Source] = [
-            RowSketch(len(sources[0].factor)) if sketched else Moments() for _ in sources
-        ]
-        geometry = layer if type(layer) is type(kernel.layer) else None
-        unchanged = True
-        for inputs, _, _ in self._batches:
-            before = _products_of(self._model, inputs, kernel.layer, kernel.calls)
-            after = _products_of(changed, inputs, layer, kernel.calls)
-            for old, new in zip(before, after, strict=True):
-                x = kernel.rows(old, mask=old.mask)
-                z = kernel.rows(new, geometry, old.mask)
-                unchanged = unchanged and np.array_equal(x, z)
-                if unchanged:
-                    continue
-                check_finite(z, f"the inputs of {kernel.path!r} in the changed model")
-                for moments, ours, theirs, matrix in zip(both, x, z, matrices, strict=True):
-                    if len(theirs):
-                        made = ours @ matrix.astype(ours.dtype)
-                        moments.update(np.concatenate([theirs, made], axis=1))
-            if unchanged:
-                # Nothing before the layer has changed: its moments are there already.
-                return self.fits(kernel, centered=centered)
+        pairs = ProductPairs(self._model, changed, kernel, layer, [x for x, _, _ in self._batches])
+        if pairs.are_equal():
+            return self.fits(kernel, centered=centered)
+        both = pairs.moments(self._moments[kernel.key])
         return [LinearFit.of_rows(each, kernel.in_dim, centered=centered) for each in both]
 
     def mean_loss(self, model: keras.Model) -> float:
@@ -372,25 +353,8 @@ class Calibration:
         return new
 
 
-def check_finite(rows: np.ndarray, what: str) -> None:
-    """Raise `ValueError` unless all values are finite."""
-    if not np.isfinite(rows).all():
-        raise ValueError(
-            f"A calibration needs finite values. Received: NaN or infinite values in {what}. Check "
-            "the data, and the weights of the layers before it."
-        )
-
-
 def _kept(structure: Any) -> Any:
     """Return the arrays of a batch as NumPy arrays."""
     return keras.tree.map_structure(
         lambda x: None if x is None else keras.ops.convert_to_numpy(x), structure
     )
-
-
-def _products_of(
-    model: keras.Model, inputs: Any, layer: keras.layers.Layer, calls: int
-) -> list[Product]:
-    found: list[Product] = []
-    see_products(model, inputs, [layer], found.append, calls=calls)
-    return found

@@ -122,6 +122,26 @@ class Scatter:
             return np.diag(self._whole)[self._columns] + self.added
         return np.square(self._factor[:, self._columns]).sum(axis=0) + self.added
 
+    def projected(self, order: np.ndarray, basis: np.ndarray) -> np.ndarray:
+        """Return `C` of what one basis makes of each block of the features.
+
+        Args:
+            order: the features, block by block.
+            basis: shape `(size of a block, rank)`, orthonormal columns.
+
+        Returns:
+            Shape `(rank * blocks, rank * blocks)`, ordered by column of the basis, then block.
+        """
+        size, rank = basis.shape
+        blocks = len(order) // size
+        if self._factor is not None:
+            rows = self._factor[:, self._columns][:, order].reshape(-1, size) @ basis
+            rows = np.swapaxes(rows.reshape(-1, blocks, rank), 1, 2).reshape(-1, rank * blocks)
+            return rows.T @ rows + self.added * np.eye(rank * blocks)
+        grid = self.matrix[np.ix_(order, order)].reshape(-1, size) @ basis
+        grid = np.tensordot(basis, grid.reshape(blocks, size, blocks, rank), axes=(0, 1))
+        return np.swapaxes(grid, 2, 3).reshape(rank * blocks, rank * blocks)
+
     def mean_block(self, order: np.ndarray, size: int) -> np.ndarray:
         """Return the mean of the diagonal blocks of `C`, its features in another order."""
         if self._factor is None:

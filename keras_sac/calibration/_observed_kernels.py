@@ -38,8 +38,8 @@ class ObservedKernel:
         calls: how often a forward pass calls the layer.
         input_shape: of the first call, batch axis included.
         output_shape: of the first call, batch axis included.
-        has_outputs: whether the outputs of the layer, before its activation, are this product. If
-            not, the gradients at the product are not known.
+        offset: what the layer adds to this product before its activation, shape `(units,)`; `None`
+            if its outputs are something else. The gradients at the product are not known then.
         batch_norm: the path of the one batch normalization that receives the outputs, and that
             nothing else receives; `None` if there is none.
     """
@@ -51,8 +51,13 @@ class ObservedKernel:
     calls: int
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
-    has_outputs: bool
+    offset: np.ndarray | None
     batch_norm: str | None
+
+    @property
+    def has_outputs(self) -> bool:
+        """Whether the outputs of the layer, before its activation, are this product and a bias."""
+        return self.offset is not None
 
     @property
     def key(self) -> str:
@@ -113,6 +118,14 @@ class ObservedKernel:
         rows = rows if rows.ndim == 3 else rows[None]
         return rows[:, _kept(mask, rows.shape[1])]
 
+    def made_rows(self, product: Product) -> np.ndarray:
+        """Return what the kernel makes of the inputs of a product, as rows `(rows, units)`."""
+        if self.offset is not None:
+            return self.output_rows(product.outputs, product.mask) - self.offset
+        rows = self.rows(product, mask=product.mask)
+        made = rows @ self.matrices().astype(rows.dtype)
+        return np.moveaxis(made, 0, 1).reshape(rows.shape[1], -1)
+
     def output_rows(self, tensor: Any, mask: Any = None) -> np.ndarray:
         """Return the outputs of a product, or their gradients, as rows `(rows, units)`."""
         rows = self.kind.output_rows(self.layer, as_floats(tensor))
@@ -123,6 +136,15 @@ def as_floats(tensor: Any) -> np.ndarray:
     """Return a tensor as a NumPy array that products are exact enough in."""
     array = keras.ops.convert_to_numpy(tensor)
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def check_finite(rows: np.ndarray, what: str) -> None:
+    """Raise `ValueError` unless all values are finite."""
+    if not np.isfinite(rows).all():
+        raise ValueError(
+            f"A calibration needs finite values. Received: NaN or infinite values in {what}. Check "
+            "the data, and the weights of the layers before it."
+        )
 
 
 def observed_kernels(
@@ -166,18 +188,17 @@ def observed_kernels(
                 len(seen),
                 tuple(seen[0].inputs.shape),
                 tuple(seen[0].outputs.shape),
-                has_outputs=False,
+                offset=None,
                 batch_norm=None if follower is None else names[id(follower)],
             )
-            reason, has_outputs = _checked(kernel, seen[0])
+            reason, offset = _checked(kernel, seen[0])
             if reason:
                 reasons[key] = reason
             else:
-                found.append((kernel, has_outputs, seen))
+                found.append(dataclasses.replace(kernel, offset=offset))
     order = {id(layer): position for position, layer in enumerate(_by_id(products, paths))}
-    found.sort(key=lambda each: order[id(each[0].layer)])
-    kernels = [dataclasses.replace(k, has_outputs=has) for k, has, _ in found]
-    return kernels, reasons
+    found.sort(key=lambda each: order[id(each.layer)])
+    return found, reasons
 
 
 def _by_id(products: dict[int, Any], paths: dict[str, Any]) -> list[Any]:
@@ -256,23 +277,24 @@ def _first_pass(
     return products, followers
 
 
-def _checked(kernel: ObservedKernel, product: Product) -> tuple[str, bool]:
-    """Return why the rows of a kernel are not known, and whether they give the outputs."""
+def _checked(kernel: ObservedKernel, product: Product) -> tuple[str, np.ndarray | None]:
+    """Return why the rows of a kernel are not known, and what its layer adds to the product."""
     known = kernel.kind.kernel_rows(kernel.layer, as_floats(product.inputs))
     if kernel.variable.name not in known:
-        return "the table of layer classes does not say how its inputs are read as rows", False
+        return "the table of layer classes does not say how its inputs are read as rows", None
     rows = kernel.rows(product)[:, :_CHECKED_ROWS]
     matrices = kernel.matrices()
     if rows.shape[::2] != matrices.shape[:2]:
-        return f"its rows have the shape {rows.shape}, and its kernel {matrices.shape}", False
+        return f"its rows have the shape {rows.shape}, and its kernel {matrices.shape}", None
     outputs = kernel.output_rows(product.outputs)[:_CHECKED_ROWS]
     made = np.moveaxis(rows @ matrices, 0, 1).reshape(rows.shape[1], -1)
     if made.shape != outputs.shape:
-        return "", False
+        return "", None
     # What remains is the bias, the same in all rows.
     rest = outputs - made
     scale = float(np.abs(outputs).max(initial=0.0)) or 1.0
-    return "", bool(np.abs(rest - rest[0]).max(initial=0.0) <= _TOLERANCE * scale)
+    same = np.abs(rest - rest[0]).max(initial=0.0) <= _TOLERANCE * scale
+    return "", rest.mean(axis=0).astype(np.float32) if same else None
 
 
 def _kept(mask: Any, rows: int) -> Any:

@@ -42,34 +42,28 @@ class LowRank:
         criterion: str = "output",
         rank: int | None = None,
     ):
-        self._reading = reading
+        self._reading, self._axes = reading, axes
         order = block_order(reading, axes)
-        blocks, rows = len(order) // reading.rows, reading.rows
+        self._blocks = len(order) // reading.rows
         rank = min(reading.full_rank, rank or reading.full_rank)
         self._basis = self._directions(fit, order, metric, criterion)[:, :rank]
-        # P: from all inputs to the projections, ordered by rank, then block.
-        spread = np.zeros((blocks, rows, rank, blocks))
-        each = np.arange(blocks)
-        spread[each, :, :, each] = self._basis
-        self._spread = np.zeros((len(order), rank * blocks))
-        self._spread[order] = spread.reshape(len(order), -1)
-        gram = self._spread.T @ fit.inputs.times(self._spread)
+        gram = fit.inputs.projected(order, self._basis)
+        cross = fit.cross[order].reshape(self._blocks, reading.rows, -1)
+        cross = np.tensordot(self._basis, cross, axes=(0, 1)).reshape(rank * self._blocks, -1)
         # One factorization serves all ranks: the leading columns do not know of the others.
         self._triangle = linalg.cholesky((gram + gram.T) / 2, lower=True)
-        self._rotated = linalg.solve_triangular(
-            self._triangle, self._spread.T @ fit.cross, lower=True
-        )
+        self._rotated = linalg.solve_triangular(self._triangle, cross, lower=True)
         gains = np.square(self._rotated).sum(axis=1)
-        self.variances = _left(fit.energy, gains, blocks) / (fit.energy or 1.0)
+        self.variances = _left(fit.energy, gains, self._blocks) / (fit.energy or 1.0)
         if metric is not None:
             gains = np.sum((self._rotated @ metric) * self._rotated, axis=1)
-            self.losses = _left(float(np.sum(metric * fit.outputs)), gains, blocks)
+            self.losses = _left(float(np.sum(metric * fit.outputs)), gains, self._blocks)
         else:
             self.losses = self.variances * fit.energy
 
     def factors(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
         """Return basis `(rows, rank)` and learner `(rank, columns)`."""
-        size = rank * (self._spread.shape[1] // self._basis.shape[1])
+        size = rank * self._blocks
         learner = linalg.solve_triangular(
             self._triangle[:size, :size], self._rotated[:size], lower=True, trans="T"
         )
@@ -77,11 +71,9 @@ class LowRank:
 
     def kernel(self, rank: int) -> np.ndarray:
         """Return the kernel of a rank as a matrix, shape `(in_dim, units)`."""
-        size = rank * (self._spread.shape[1] // self._basis.shape[1])
-        learner = linalg.solve_triangular(
-            self._triangle[:size, :size], self._rotated[:size], lower=True, trans="T"
-        )
-        return self._spread[:, :size] @ learner
+        basis, learner = self.factors(rank)
+        shape = self._reading.shape
+        return self._axes.to_matrix(self._reading.axes.from_matrix(basis @ learner, shape))
 
     def _directions(
         self, fit: LinearFit, order: np.ndarray, metric: np.ndarray | None, criterion: str

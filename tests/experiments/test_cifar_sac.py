@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import experiment, rows, splits, training
+from harness import ExperimentError, experiment, rows, splits, training
 from harness.command_line import main
 from harness.datasets import load
 from harness.options import Options
@@ -36,6 +36,16 @@ def test_rows_of_each_data_set():
     digits = rows_of("digits")
     assert [row.name for row in digits][1:5] == ["pca-32", "pca-16", "pca-8", "lda-9"]
     assert "at most 9 columns" in digits[4].note
+
+
+def test_rows_are_selected_by_names_and_patterns():
+    rows = rows_of("digits")
+    selected = experiment.select_rows(rows, ("random-*", "dense", "pca-[13]*"))
+    assert [row.name for row in selected] == [
+        *("dense", "pca-32", "pca-16", "random-32", "pca-32-finetuned", "pca-32-precomputed")
+    ]
+    with pytest.raises(ExperimentError, match="Received: pca; expected"):
+        experiment.select_rows(rows, ("dense", "pca"))
 
 
 @pytest.fixture(scope="module")

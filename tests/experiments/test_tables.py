@@ -95,3 +95,34 @@ def test_fractions_and_the_gap_to_the_baseline(runs):
     assert (dense["zeros %"], dense["vs dense, points"]) == ("", "+0.00")
     assert readable["zeros %"] == "85.00 ± 7.07"
     assert not {"rank", "MACs"} & readable.keys()
+
+
+def test_rows_of_a_group_are_compared_with_its_own_baseline(outcome):
+    def one(network, method, seed, accuracy, trainable):
+        made = outcome(accuracy=accuracy, trainable=trainable)
+        made["facts"] = {"making_seconds": 10.0 * seed}
+        settings = {"method": method, "network": network}
+        return {"row": f"{network}.{method}", "seed": seed, "row_settings": settings, **made}
+
+    runs = [
+        one("a", "dense", 1, 0.9, 100),
+        one("a", "dense", 2, 0.8, 100),
+        one("b", "dense", 1, 0.5, 1000),
+        one("a", "thin", 1, 0.7, 25),
+        one("a", "thin", 2, 0.7, 25),
+        one("b", "thin", 1, 0.6, 100),
+        one("c", "thin", 1, 0.6, 100),
+    ]
+    view = tables.View(seconds={"making_seconds": "making s"}, gap=True, group="network")
+    results = tables.Results(runs, [], view=view)
+    table = results.table.set_index("row")
+    assert table["network"].to_dict()["b.thin"] == "b"
+    assert table.loc["a.thin", "gap_mean"] == pytest.approx(-15)
+    assert table.loc["b.thin", "gap_mean"] == pytest.approx(10)
+    assert math.isnan(table.loc["c.thin", "gap_mean"])
+    assert table.loc["a.thin", "trainable_saved"] == pytest.approx(75)
+    assert table.loc["b.thin", "trainable_saved"] == pytest.approx(90)
+    assert math.isnan(table.loc["c.thin", "trainable_saved"])
+    readable = results.printable().set_index("row")
+    assert readable.loc["a.thin", "making s"] == "15"
+    assert readable.loc["a.thin", "vs dense, points"] == "-15.00 ± 7.07"
