@@ -29,8 +29,10 @@ class ChangedKernel:
         self.layer = places[kernel.path]
         self._bias: Any = None
         self._norm: Any = None
-        if kernel.kind.unit_bias(kernel.layer, kernel.variable.name) is not None:
-            self._bias = next(each for each in self.layer.weights if each.name == "bias")
+        name = kernel.variable.name
+        if kernel.kind.unit_bias(kernel.layer, name) is not None:
+            copied = type(self.layer) is type(kernel.layer)
+            self._bias = kernel.kind.unit_bias(self.layer, name) if copied else self.layer.bias
         elif kernel.batch_norm is not None:
             norm = places[kernel.batch_norm]
             self._norm = norm if norm.moving_mean.shape == (kernel.units,) else None

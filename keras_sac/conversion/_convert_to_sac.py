@@ -97,7 +97,7 @@ def convert_to_sac(
         >>> x = np.random.default_rng(0).normal(size=(500, 64)).astype("float32")
         >>> small, report = convert_to_sac(model, x, parameters=0.6, verbose=0)
         >>> small.get_layer("wide").rank, report["method"].tolist()
-        (8, ['low_rank'])
+        (12, ['low_rank'])
 
     Reference:
         Wang et al., 2024, "SVD-LLM"; Chen et al., 2021, "DRONE"; Yu & Wu, 2023, "Compressing
