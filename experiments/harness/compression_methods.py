@@ -246,7 +246,7 @@ def _plan(
             y_train=trial.split.y_train[:finetune_limit],
         )
         batches: Any = ImageBatches(
-            split, trial.recipe.batch_size, NETWORKS[network].augmented, trial.seed
+            split, trial.recipe.batch_size, NETWORKS[network].largest_move, trial.seed
         )
         begin = time.perf_counter()
         model.fit(batches, epochs=trial.recipe.epochs, shuffle=False, verbose=_QUIET)

@@ -6,6 +6,7 @@ experiment, which draw other calibration samples, compress the same network.
 
 import dataclasses
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,13 @@ class Network:
         build: from the shape of an image and the number of classes to a model with logits.
         epochs: of the training.
         learning_rate: the highest one.
-        augmented: whether images are mirrored and moved by up to 4 pixels.
+        largest_move: pixels that images are moved by at most, and mirrored; 0 leaves them alone.
     """
 
     build: Callable[[tuple[int, int, int], int], keras.Model]
     epochs: int
     learning_rate: float
-    augmented: bool = False
+    largest_move: int = 0
 
 
 def lenet_300_100(shape: tuple[int, int, int], classes: int) -> keras.Model:
@@ -151,8 +152,8 @@ NETWORKS = {
     "lenet-300-100": Network(lenet_300_100, 12, 0.05),
     "lenet-5": Network(lenet_5, 8, 0.02),
     "mnist-cnn": Network(mnist_cnn, 5, 0.02),
-    "cifar-cnn": Network(cifar_cnn, 8, 0.05, augmented=True),
-    "resnet-20": Network(resnet_20, 8, 0.1, augmented=True),
+    "cifar-cnn": Network(cifar_cnn, 10, 0.05, largest_move=2),
+    "resnet-20": Network(resnet_20, 10, 0.1, largest_move=2),
 }
 
 
@@ -182,7 +183,8 @@ def trained_network(name: str, split: Split, folder: Path) -> keras.Model:
 
 def _settings(name: str, split: Split) -> dict[str, Any]:
     network = dataclasses.asdict(NETWORKS[name]) | {"build": NETWORKS[name].build.__name__}
-    return {**network, "seed": SEED, "samples": [len(split.x_train), *split.image_shape]}
+    samples = [len(split.x_train), *split.image_shape]
+    return {**network, "seed": SEED, "samples": samples, "data": zlib.crc32(split.x_train)}
 
 
 def _train(network: Network, split: Split, batch_size: int = 128) -> keras.Model:
@@ -197,7 +199,7 @@ def _train(network: Network, split: Split, batch_size: int = 128) -> keras.Model
     )
     optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=_WEIGHT_DECAY)
     model.compile(optimizer, cross_entropy(), metrics=["accuracy"])
-    batches: Any = ImageBatches(split, batch_size, network.augmented, SEED)
+    batches: Any = ImageBatches(split, batch_size, network.largest_move, SEED)
     model.fit(batches, epochs=network.epochs, shuffle=False, verbose=2)  # pyright: ignore
     return model
 
@@ -208,13 +210,13 @@ class ImageBatches(keras.utils.PyDataset):
     Args:
         split: the data.
         batch_size: samples per batch.
-        augmented: whether images are mirrored and moved at random.
+        largest_move: pixels that images are moved by at most, and mirrored; 0 leaves them alone.
         seed: of the order and of the augmentation.
     """
 
-    def __init__(self, split: Split, batch_size: int, augmented: bool, seed: int):
+    def __init__(self, split: Split, batch_size: int, largest_move: int, seed: int):
         super().__init__()
-        self._split, self._batch_size, self._augmented = split, batch_size, augmented
+        self._split, self._batch_size, self._move = split, batch_size, largest_move
         self._random = np.random.default_rng(seed)
         self._order = self._random.permutation(len(split.x_train))
 
@@ -224,8 +226,8 @@ class ImageBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         x = self._split.x_train[chosen]
-        if self._augmented:
-            x = _augmented(x, self._random)
+        if self._move:
+            x = _augmented(x, self._move, self._random)
         return x, self._split.y_train[chosen]
 
     def on_epoch_end(self) -> None:
@@ -233,7 +235,7 @@ class ImageBatches(keras.utils.PyDataset):
         self._order = self._random.permutation(len(self._order))
 
 
-def _augmented(images: np.ndarray, random: np.random.Generator, margin: int = 4) -> np.ndarray:
+def _augmented(images: np.ndarray, margin: int, random: np.random.Generator) -> np.ndarray:
     mirrored = np.where(random.random((len(images), 1, 1, 1)) < 0.5, images[:, :, ::-1], images)
     pads = ((0, 0), (margin, margin), (margin, margin), (0, 0))
     windows = np.lib.stride_tricks.sliding_window_view(

@@ -4,7 +4,7 @@ from keras_sac.calibration._as_calibration import as_calibration
 from keras_sac.calibration._batch_norm import recalibrate_batch_norm, recalibrate_where_it_helps
 from keras_sac.calibration._calibration import Calibration
 from keras_sac.calibration._change_report import change_report
-from keras_sac.calibration._changed_kernel import ChangedKernel, relative_error
+from keras_sac.calibration._changed_kernel import ChangedKernel, predicted_loss, relative_error
 from keras_sac.calibration._linear_fit import LinearFit
 from keras_sac.calibration._observed_kernels import ObservedKernel
 
@@ -15,6 +15,7 @@ __all__ = [
     "ObservedKernel",
     "as_calibration",
     "change_report",
+    "predicted_loss",
     "recalibrate_batch_norm",
     "recalibrate_where_it_helps",
     "relative_error",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from keras_sac._model import layer_paths
 from keras_sac._table import table
 from keras_sac.calibration._calibration import Calibration
 
@@ -53,9 +54,13 @@ def change_report(
         if change is None:
             row |= {"method": "none", "reason": reasons[kernel.key]}
         rows.append(row | {"reason": ""} | change if change else row)
+    paths = layer_paths(model)
     for key, reason in calibration.reasons.items():
         path, _, name = key.rpartition(":")
-        rows.append({"layer": path, "kernel": name, "method": "none", "reason": reason})
+        sizes = [math.prod(each.shape) for each in paths[path].weights if each.name == name]
+        row = {"layer": path, "kernel": name, "method": "none", "reason": reason}
+        row |= {"parameters_before": sizes[0], "parameters_after": sizes[0]} if sizes else {}
+        rows.append(row | {"predicted_loss": 0.0, "measured_loss": 0.0})
     totals = {
         f"{name}_{when}": total[name]
         for when, each in (("before", model), ("after", changed))

@@ -1,5 +1,6 @@
 """The place of an observed kernel in a changed copy of its model: fit it, and write it back."""
 
+import math
 from typing import Any
 
 import keras
@@ -73,3 +74,16 @@ def relative_error(matrices: np.ndarray, fits: list[LinearFit]) -> float:
     energy = sum(fit.energy for fit in fits)
     lost = sum(fit.error(matrix) for fit, matrix in zip(fits, matrices, strict=True))
     return lost / energy if energy > 0 else 0.0
+
+
+def predicted_loss(
+    kernel: ObservedKernel, matrices: np.ndarray, fits: list[LinearFit], calibration: Calibration
+) -> float:
+    """Return by how much kernels raise the loss, `tr(G E) / 2`; NaN without gradients."""
+    metric = calibration.loss_metric(kernel)
+    if metric is None:
+        return math.nan
+    units = len(metric) // len(fits)
+    parts = [slice(group * units, (group + 1) * units) for group in range(len(fits))]
+    groups = zip(fits, matrices, parts, strict=True)
+    return sum(fit.error(matrix, metric[part, part]) for fit, matrix, part in groups) / 2

@@ -86,7 +86,8 @@ class ObservedKernel:
     def uses(self) -> float:
         """How often a forward pass of one sample multiplies by the kernel."""
         uses = self.kind.uses(self.layer, self.input_shape, self.output_shape)
-        once = uses[self.variable.name] if isinstance(uses, Mapping) else uses
+        # SAC layers may multiply by the whole kernel in one product.
+        once = uses.get(self.variable.name, 0) if isinstance(uses, Mapping) else uses
         return self.calls * once / self.input_shape[0]
 
     def matrices(self, layer: Any = None) -> np.ndarray:

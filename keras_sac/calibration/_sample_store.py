@@ -47,7 +47,8 @@ def _described(structure: Any, name: str, arrays: dict[str, Any]) -> Any:
     values = np.asarray(structure)
     if values.dtype == object:  # texts of any length
         kinds = {type(each) for each in values.reshape(-1)}
-        values = values.astype(*kinds) if kinds in ({bytes}, {str}) else values
+        if kinds in ({bytes}, {str}):
+            values = values.astype(kinds.pop())
     if values.dtype.kind not in "biufUS":
         raise ValueError(
             f"A calibration cannot save samples of the type {values.dtype}. Convert the inputs to "

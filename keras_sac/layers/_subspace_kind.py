@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_sac._model import KernelAxes, LayerKind, register_layer
 from keras_sac.layers._product_order import factored_is_cheaper
+from keras_sac.layers._stock_versions import stock_kind
 from keras_sac.layers._subspace_layer import SubspaceLayer
 
 
@@ -36,6 +37,21 @@ class SubspaceKind(LayerKind):
     def rows(self, layer: Any, inputs: np.ndarray) -> np.ndarray:
         """Return the inputs as rows of the width of the basis."""
         return layer.rows(inputs)
+
+    def kernel_rows(
+        self, layer: Any, inputs: np.ndarray, mask: Any = None
+    ) -> dict[str, np.ndarray]:
+        """Return what the learner multiplies: the projections of the inputs."""
+        if getattr(layer, "reading", "patches") != "patches":
+            # The learner is a convolution then, with several taps.
+            return {}
+        projections = keras.ops.convert_to_numpy(layer.project(inputs))
+        axis = 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+        return {"learner": np.moveaxis(projections, axis, -1).reshape(-1, layer.rank)}
+
+    def output_rows(self, layer: Any, outputs: np.ndarray) -> np.ndarray:
+        """Return the outputs as those of the stock layer."""
+        return stock_kind(layer.stock_class).output_rows(layer, outputs)
 
 
 register_layer(SubspaceLayer, SubspaceKind())

@@ -15,6 +15,7 @@ from keras_sac.calibration import (
     ObservedKernel,
     as_calibration,
     change_report,
+    predicted_loss,
     recalibrate_where_it_helps,
     relative_error,
 )
@@ -63,7 +64,8 @@ def prune_with_data(
             patterns with a sparsity of their own.
         criterion: what decides about the weights of a kernel: `"admm"` (alternating between least
             squares and the nearest sparse kernel; the most accurate), `"magnitude"`, `"wanda"`
-            (magnitude times the deviation of the input) or `"obs"` (`w^2 / (C^-1)_ii`).
+            (magnitude times the deviation of the input) or `"obs"` (`w^2 / (C^-1)_ii`). Kernels
+            with more inputs than the `max_features` of the calibration take `"wanda"` for `"admm"`.
         distribution: `"global"` gives each kernel the sparsity that a ranking of all weights by
             magnitude gives it; `"uniform"` the same to all.
         pattern: `None` (unstructured), `"2:4"` along the inputs, or a `Pattern` such as `Block`.
@@ -76,8 +78,9 @@ def prune_with_data(
         `(model, report)`: the pruned model, compiled as the original with a fresh optimizer, and a
         DataFrame with a row for each kernel: `layer`, `kernel`, `method` (`"unstructured"` or
         `"none"`), `reason` why it was left alone, `sparsity`, `parameters` and `macs` before and
-        after (those that are not zero), `predicted_loss`, and `measured_loss`, the fraction of the
-        variance of its outputs that is lost. `attrs["total"]` has the sums of the whole model.
+        after (those that are not zero), `predicted_loss` (in units of the loss with labels, NaN
+        where its gradients are not known), and `measured_loss`, the fraction of the variance of its
+        outputs that is lost. `attrs["total"]` has the sums of the whole model.
 
     Raises:
         ValueError: if the model is not built, no kernel can be pruned, an argument is out of range,
@@ -187,10 +190,10 @@ def _prune(
             mask = keep(np.stack(ranking), sparsity)
         made = np.stack([refit_on_support(f, m) for f, m in zip(regular, mask, strict=True)])
     place.assign(made, fits)
-    lost = predicted = relative_error(made, fits)
-    metric = calibration.loss_metric(kernel)
-    if metric is not None and len(fits) == 1:
-        predicted = fits[0].error(made[0], metric) / 2
+    lost = relative_error(made, fits)
+    predicted = (
+        lost if calibration.loss is None else predicted_loss(kernel, made, fits, calibration)
+    )
     nonzeros = int(np.count_nonzero(made))
     return {
         "method": "unstructured",
