@@ -226,11 +226,13 @@ def _candidates(
             holder[id(variable)] = key
             if isinstance(layer, STEPWISE) and name not in axes:
                 reasons[key] = f"inside {type(layer).__name__}, which calls its layer step by step"
-            elif name not in axes:
+            elif kind is None:
                 reasons[key] = (
-                    f"{type(layer).__name__} does not say how it is used. Describe the class with "
+                    f"the class {type(layer).__name__} is not known. Describe it with "
                     "`keras_sac.register_layer`"
                 )
+            elif name not in axes:
+                continue  # no kernel, such as the basis of a SAC layer
             elif kernel.skip_reason:
                 reasons[key] = kernel.skip_reason
             elif kernel.locked:
