@@ -184,7 +184,7 @@ def trained_network(name: str, split: Split, folder: Path) -> keras.Model:
 def _settings(name: str, split: Split) -> dict[str, Any]:
     network = dataclasses.asdict(NETWORKS[name]) | {"build": NETWORKS[name].build.__name__}
     samples = [len(split.x_train), *split.image_shape]
-    return {**network, "seed": SEED, "samples": samples, "data": zlib.crc32(split.x_train)}
+    return {**network, "seed": SEED, "samples": samples, "data": zlib.crc32(split.x_train.data)}
 
 
 def _train(network: Network, split: Split, batch_size: int = 128) -> keras.Model:
