@@ -109,14 +109,16 @@ def _cheapest(
     if fits(at(0.0)):
         # Of options without loss, the cheapest.
         return [int(np.lexsort((b, a))[0]) for a, b in zip(losses, prices, strict=True)]
-    low = 0.0
-    high = max(float(a.max()) for a in losses) / max(
-        min(float(np.ptp(b)) for b in prices if np.ptp(b) > 0), 1e-12
-    )
-    high = max(high, 1e-12) * 2.0
     cheapest = [int(np.argmin(each)) for each in prices]
-    if not fits(at(high)):
-        return cheapest if fits(cheapest) else None
+    if not fits(cheapest):
+        return None
+    low, high = 0.0, 1e-12 + max(float(a.max()) for a in losses)
+    for _ in range(_BISECTIONS):
+        if fits(at(high)):
+            break
+        high *= 4.0
+    else:
+        return cheapest  # of options with the same price, one does not fit
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         low, high = (low, middle) if fits(at(middle)) else (middle, high)

@@ -46,8 +46,8 @@ def recalibrate_batch_norm(model: keras.Model, data: Any, *, batch_size: int = 6
 def _recalibrate(model: keras.Model, batches: list[Any]) -> None:
     before = _batch_norm_statistics(model)
     try:
-        for layer in _in_order(model, batches[0]):
-            mean, variance = _statistics(model, layer, batches)
+        for layer, calls in _in_order(model, batches[0]):
+            mean, variance = _statistics(model, layer, calls, batches)
             layer.moving_mean.assign(mean)
             layer.moving_variance.assign(variance)
     except BaseException:
@@ -72,21 +72,26 @@ def _restore(statistics: list[tuple[keras.Variable, np.ndarray]]) -> None:
         variable.assign(value)
 
 
-def _in_order(model: keras.Model, inputs: Any) -> list[Any]:
-    """Return the batch normalizations that a pass calls, in the order of their first calls."""
-    found: dict[int, Any] = {}
+def _in_order(model: keras.Model, inputs: Any) -> list[tuple[Any, int]]:
+    """Return the batch normalizations that a pass calls, by first calls, and how often."""
+    found: dict[int, tuple[Any, int]] = {}
     layers = [
         layer
         for layer in layer_paths(model).values()
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
+
+    def see(product: Product) -> None:
+        _, calls = found.get(id(product.layer), (None, 0))
+        found[id(product.layer)] = (product.layer, calls + 1)
+
     if layers:
-        see_products(model, inputs, layers, lambda p: found.setdefault(id(p.layer), p.layer))
+        see_products(model, inputs, layers, see)
     return list(found.values())
 
 
 def _statistics(
-    model: keras.Model, layer: Any, batches: list[Any]
+    model: keras.Model, layer: Any, calls: int, batches: list[Any]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and variance of each channel of what a layer receives."""
     count, mean, scatter = 0, np.zeros(()), np.zeros(())
@@ -110,22 +115,16 @@ def _statistics(
         mean = mean + difference * (len(rows) / total)
         count = total
 
-    calls = _calls_of(model, layer, batches[0])
     for inputs in batches:
         see_products(model, inputs, [layer], see, calls=calls)
     return mean, scatter / max(count, 1)
 
 
-def _calls_of(model: keras.Model, layer: Any, inputs: Any) -> int:
-    seen: list[Product] = []
-    see_products(model, inputs, [layer], seen.append)
-    return len(seen)
-
-
 def recalibrate_where_it_helps(model: keras.Model, calibration: Calibration) -> bool:
     """Recalibrate a changed copy of a calibrated model if that lowers the loss of its samples.
 
-    Nothing happens without labels.
+    Nothing happens without labels, or where the loss has not risen: a model that computes what the
+    original does keeps the statistics of its training.
 
     Returns:
         Whether the statistics have changed.
@@ -134,6 +133,8 @@ def recalibrate_where_it_helps(model: keras.Model, calibration: Calibration) -> 
     if calibration.loss is None or not before:
         return False
     loss = calibration.mean_loss(model)
+    if loss <= calibration.loss + 1e-4 * abs(calibration.loss):
+        return False
     _recalibrate(model, [inputs for inputs, _, _ in calibration.batches()])
     if calibration.mean_loss(model) < loss:
         return True

@@ -212,7 +212,8 @@ class Calibration:
             return None
         metric = moments.second_moment * (moments.count / self.samples)
         fraction = max(1e-3, 0.2 * len(metric) / moments.count)
-        metric[np.diag_indices_from(metric)] += fraction * np.trace(metric) / len(metric)
+        # Without any gradients, all outputs matter alike.
+        metric[np.diag_indices_from(metric)] += fraction * np.trace(metric) / len(metric) or 1e-20
         return metric
 
     def refits(

@@ -122,10 +122,10 @@ def convert_to_sac(
     }
     unconverted = [each.kernel.key for each in candidates if each.kernel.key not in converted]
     reasons |= dict.fromkeys(unconverted, _NO_GAIN)
-    work = _with_sac_layers(model, calibration, converted)
+    work = _with_sac_layers(model, converted)
+    compile_like(work, model)
     measured = _fit(work, calibration, kernels, converted, sequential, is_verbose(verbose))
     recalibrate_where_it_helps(work, calibration)
-    compile_like(work, model)
     changes: dict[str, dict[str, Any]] = {
         key: {"method": "refit", "reason": reasons[key], "measured_loss": loss}
         for key, loss in measured.items()
@@ -236,18 +236,14 @@ def _choose(
 
 
 def _with_sac_layers(
-    model: keras.Model,
-    calibration: Calibration,
-    converted: dict[str, tuple[Candidate, Factors]],
+    model: keras.Model, converted: dict[str, tuple[Candidate, Factors]]
 ) -> keras.Model:
-    """Return a copy of the model whose SAC layers are fitted to the original inputs."""
+    """Return a copy of the model with SAC layers that are still to be fitted."""
     copies = Copies()
     for candidate, factors in converted.values():
         kernel = candidate.kernel
-        fit = calibration.fits(kernel)[0].regularized(kernel.matrices()[0])
-        basis, learner = candidate.low_rank(factors.reading, fit, factors.rank).factors(
-            factors.rank
-        )
+        basis = np.eye(factors.reading.rows, factors.rank)
+        learner = np.zeros((factors.rank, factors.reading.columns))
         sac_class = sac_class_of(kernel.layer)
         assert sac_class is not None  # checked when it became a candidate
         # Convolutions have several readings, other layers one.

@@ -84,8 +84,16 @@ class LowRank:
             return _eigenvectors(fit.inputs.mean_block(order, rows))[:, : self._reading.full_rank]
         kernel = fit.solution()
         if metric is not None:
-            kernel = kernel @ _square_root(metric)
-        if rows == len(order):
+            # Any root will do: another one only rotates the eigenvectors.
+            kernel = kernel @ np.linalg.cholesky(metric)
+        if rows == len(order) <= kernel.shape[1] and not fit.inputs.is_sketched:
+            # The same directions from the smaller matrix, `Lᵀ W G Wᵀ L` with `C = L Lᵀ`.
+            root = linalg.cholesky(fit.inputs.matrix, lower=True)
+            small = root.T @ kernel
+            spread = linalg.solve_triangular(
+                root, _eigenvectors(small @ small.T), lower=True, trans="T"
+            )
+        elif rows == len(order):
             spread = kernel @ _eigenvectors(kernel.T @ fit.inputs.times(kernel))
         else:
             blocks = kernel[order].reshape(-1, rows, kernel.shape[1])

@@ -31,8 +31,7 @@ def scores(criterion: str, fit: LinearFit, kernel: np.ndarray) -> np.ndarray:
         return np.abs(kernel)
     if criterion == "wanda":
         return np.abs(kernel) * np.sqrt(fit.inputs.diagonal())[:, None]
-    inverse = np.diag(fit.inputs.solve(np.eye(len(kernel))))
-    return np.square(kernel) / inverse[:, None]
+    return np.square(kernel) / fit.inputs.inverse_diagonal()[:, None]
 
 
 def admm_mask(

@@ -125,6 +125,7 @@ def prune_with_data(
     sparsities = _sparsities([each for _, each in chosen.values()], target, distribution)
     copies = Copies()
     work = copies.of(model)
+    compile_like(work, model)
     bar = Progress(len(chosen), enabled=is_verbose(verbose))
     changes = {}
     for (key, (kernel, each)), zeros in zip(chosen.items(), sparsities, strict=True):
@@ -132,7 +133,6 @@ def prune_with_data(
         bar.step()
     bar.close()
     recalibrate_where_it_helps(work, calibration)
-    compile_like(work, model)
     reasons = dict.fromkeys((k.key for k in calibration.kernels), "not among the targets")
     report = change_report(model, work, calibration, changes, reasons, ("sparsity",))
     return work, report
