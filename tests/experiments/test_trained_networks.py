@@ -71,7 +71,7 @@ def test_the_sizes_of_the_networks(name, shape, parameters):
 
 @pytest.mark.backend_free
 def test_each_epoch_has_all_samples_in_a_new_order(split):
-    batches = ImageBatches(split, 64, False, seed=5)
+    batches = ImageBatches(split, 64, 0, seed=5)
     orders = []
     for _ in range(2):
         x, y = (np.concatenate(part) for part in zip(*(batches[i] for i in range(3)), strict=True))
@@ -81,14 +81,14 @@ def test_each_epoch_has_all_samples_in_a_new_order(split):
         assert (x**2).sum() == pytest.approx((split.x_train**2).sum(), rel=1e-4)
         batches.on_epoch_end()
     assert (orders[0] != orders[1]).any()
-    again = ImageBatches(split, 64, False, seed=5)
+    again = ImageBatches(split, 64, 0, seed=5)
     np.testing.assert_array_equal(again[0][1], orders[0][:64])
 
 
 @pytest.mark.backend_free
 def test_augmented_images_are_moved_and_mirrored(split):
-    x, _ = ImageBatches(split, 180, True, seed=5)[0]
-    plain, _ = ImageBatches(split, 180, False, seed=5)[0]
+    x, _ = ImageBatches(split, 180, 4, seed=5)[0]
+    plain, _ = ImageBatches(split, 180, 0, seed=5)[0]
     kinds = set()
     for image, moved in zip(plain[..., 0], x[..., 0], strict=True):
         for flipped in (False, True):
