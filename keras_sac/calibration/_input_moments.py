@@ -12,9 +12,9 @@ from keras_sac.bases import Moments
 class RowSketch:
     """Mean of rows, and random combinations of them with the same scatter on average.
 
-    `F = Σ s (x - m)ᵀ`, where `s` has `size` entries of random sign, divided by `sqrt(size)`. So
-    `E[Fᵀ F] = Σ (x - m)(x - m)ᵀ`, in memory `size x features` instead of `features^2`. Batches are
-    centered and merged as in `Moments`.
+    `F = Σ s (x - m)ᵀ`, where `s` has one entry, of random sign, at a random place of `size`. So
+    `E[Fᵀ F] = Σ (x - m)(x - m)ᵀ`, in memory `size x features` instead of `features^2`, and a row
+    costs one addition of it. Batches are centered and merged as in `Moments`.
 
     Args:
         size: number of combinations.
@@ -43,17 +43,17 @@ class RowSketch:
         if not self.count:
             self.mean, self.factor = mean.copy(), np.zeros((self._size, rows.shape[1]))
         count = self.count + len(rows)
-        self.factor += self._signs(len(rows)) @ (rows - mean)
+        self._add(rows - mean)
         difference = mean - self.mean
-        weight = np.sqrt(self.count * len(rows) / count)
-        self.factor += np.outer(self._signs(1), weight * difference)
+        self._add(np.sqrt(self.count * len(rows) / count) * difference[None])
         self.mean += difference * (len(rows) / count)
         self.count = count
         return self
 
-    def _signs(self, rows: int) -> np.ndarray:
-        signs = self._random.integers(0, 2, (self._size, rows)) * 2.0 - 1.0
-        return signs / np.sqrt(self._size)
+    def _add(self, rows: np.ndarray) -> None:
+        places = self._random.integers(0, self._size, len(rows))
+        signs = self._random.integers(0, 2, len(rows)) * 2.0 - 1.0
+        np.add.at(self.factor, places, signs[:, None] * rows)
 
 
 class Scatter:

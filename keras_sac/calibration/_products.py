@@ -11,6 +11,8 @@ from keras import ops
 
 from keras_sac._model import Call, replaced, watched_calls
 
+_LARGEST = 1e18
+
 
 @dataclasses.dataclass(frozen=True)
 class Product:
@@ -158,9 +160,11 @@ def see_products(
 
 
 def check_finite(rows: np.ndarray, what: str) -> None:
-    """Raise `ValueError` unless all values are finite."""
-    if not np.isfinite(rows).all():
+    """Raise `ValueError` unless all values are finite, and their squares in single precision."""
+    largest = np.abs(rows).max(initial=0.0)
+    if not largest < _LARGEST:  # NaN compares false
+        found = f"{largest:.3g}" if np.isfinite(largest) else "NaN or infinite values"
         raise ValueError(
-            f"A calibration needs finite values. Received: NaN or infinite values in {what}. Check "
-            "the data, and the weights of the layers before it."
+            f"A calibration needs finite values below {_LARGEST:.0e}. Received: {found} in {what}. "
+            "Check the data, and the weights of the layers before it."
         )

@@ -212,9 +212,9 @@ def test_the_result_is_compiled_like_the_original(data, tmp_path):
 
 
 def test_one_calibration_for_several_sparsities(data):
-    x, y = data
+    x, _ = data
     model = network()
-    calibration = Calibration.from_data(model, x, y, loss=CE, verbose=0)
+    calibration = Calibration.from_data(model, x, verbose=0)
     expected, errors = model.predict(x, verbose=0), []
     for level in (0.3, 0.6, 0.9):
         sparse, _ = prune_with_data(model, calibration, sparsity=level, verbose=0)
