@@ -75,8 +75,8 @@ def convert_to_sac(
         sequential: fit each layer to its original outputs on the inputs that the layers before it,
             already converted, give it; kernels that are not factored are fitted, too. Otherwise
             on its original inputs.
-        round_to: ranks are multiples of this, and of a quarter of it below four times this. Not
-            with `rank`.
+        round_to: ranks are multiples of this; below it, and below four times it where only
+            `parameters` counts, of a quarter of it. Not with `rank`.
         verbose: 0, or `"auto"`, 1 or 2 for progress.
 
     Returns:

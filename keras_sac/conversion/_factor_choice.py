@@ -12,6 +12,8 @@ from keras_sac.calibration import Calibration, ObservedKernel
 from keras_sac.conversion._low_rank import LowRank
 from keras_sac.conversion._readings import Reading, readings
 
+# Steps of the ranks below which a budget of parameters alone makes them finer.
+_FINER_BELOW = 4
 # Rounding: what is left of the variance at full rank.
 _NOTHING = 1e-9
 
@@ -68,12 +70,17 @@ class Candidate:
         """Return the multiplications of a sample with some factors."""
         return self._macs(factors.reading, factors.rank)
 
-    def options(self, round_to: int) -> list[Option]:
-        """Return the ways to treat the kernel: dense, or factors that save something."""
+    def options(self, round_to: int, finer_below: int) -> list[Option]:
+        """Return the ways to treat the kernel: dense, or factors that save something.
+
+        Args:
+            round_to: step of the ranks.
+            finer_below: number of steps below which the ranks are finer.
+        """
         dense = {"parameters": self.dense_parameters, "macs": self.dense_macs}
         found = [Option(0.0, dense)]
         for reading, losses, _ in self.readings:
-            for rank in _ranks(round_to, reading.full_rank):
+            for rank in _ranks(round_to, reading.full_rank, finer_below):
                 costs = {"parameters": reading.parameters(rank), "macs": self._macs(reading, rank)}
                 if any(costs[name] < dense[name] for name in dense):
                     loss = float(losses[rank])
@@ -92,7 +99,7 @@ class Candidate:
         for reading, losses, variances in self.readings:
             enough = np.flatnonzero(variances <= 1 - fraction + _NOTHING)
             if len(enough):
-                ranks = [*_ranks(round_to, reading.full_rank), reading.full_rank]
+                ranks = [*_ranks(round_to, reading.full_rank, 1), reading.full_rank]
                 found.append((reading, losses, min(r for r in ranks if r >= enough[0])))
         return self._cheapest(found)
 
@@ -157,12 +164,14 @@ def choose_by_budgets(
         candidates: the kernels.
         budgets: the largest total of the model by name, `parameters` or `macs`.
         totals: those of the original model.
-        round_to: ranks are multiples of it.
+        round_to: ranks are multiples of it, finer where they are small.
 
     Raises:
         ValueError: if a budget cannot be met.
     """
-    options = [each.options(round_to) for each in candidates]
+    # Products pad their widths to a multiple of 8 or so: steps between gain parameters, no time.
+    finer_below = 1 if "macs" in budgets else _FINER_BELOW
+    options = [each.options(round_to, finer_below) for each in candidates]
     # What no choice changes: biases, normalizations, layers that stay.
     fixed = {name: totals[name] - sum(part[0].costs[name] for part in options) for name in budgets}
     left = {name: budgets[name] - fixed[name] for name in budgets}
@@ -185,8 +194,14 @@ def choose_by_budgets(
     return [each.choice for each in found]
 
 
-def _ranks(round_to: int, limit: int) -> list[int]:
-    """Return the ranks that a budget chooses from: up to a limit, in finer steps where small."""
-    fine, coarse = max(round_to // 4, 1), 4 * round_to
-    steps = {*range(fine, min(coarse, limit) + 1, fine), *range(coarse, limit + 1, round_to)}
-    return sorted(steps | {min(fine, limit)})
+def _ranks(round_to: int, limit: int, finer_below: int) -> list[int]:
+    """Return the multiples of `round_to` up to a limit, and those of a quarter of it where small.
+
+    Args:
+        round_to: step of the ranks.
+        limit: the largest rank.
+        finer_below: number of steps of `round_to` below which ranks are finer.
+    """
+    fine = max(round_to // 4, 1)
+    small = range(fine, min(finer_below * round_to, limit) + 1, fine)
+    return sorted({*small, *range(round_to, limit + 1, round_to), min(fine, limit)})
