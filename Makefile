@@ -84,6 +84,7 @@ bench: $(VENV)/.installed-all
 	KERAS_BACKEND=torch $(BIN)/python benchmarks/bench_damaged_files.py
 	@set -e; for backend in $(BACKENDS); do \
 	    KERAS_BACKEND=$$backend $(BIN)/python benchmarks/bench_sac_dense.py; \
+	    KERAS_BACKEND=$$backend $(BIN)/python benchmarks/bench_compression.py; \
 	done
 	$(PIP) -e '.[zoo]'
 	@set -e; for backend in torch tensorflow; do \

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_sac._model import KernelAxes
 from keras_sac.calibration import ObservedKernel
+from keras_sac.layers import READINGS, ConvReading, Window
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
@@ -57,23 +58,16 @@ class Reading:
 
 def readings(kernel: ObservedKernel) -> list[Reading]:
     """Return the readings of the kernel of a layer that a SAC layer can replace."""
-    shape, uses = tuple(kernel.variable.shape), kernel.uses
-    found = [Reading("patches", kernel.axes, shape, uses, uses)]
-    layer = kernel.layer
+    shape, uses, layer = tuple(kernel.variable.shape), kernel.uses, kernel.layer
     if not isinstance(layer, _CONVOLUTIONS) or math.prod(layer.kernel_size) == 1:
-        return found
-    space = len(layer.kernel_size)
+        return [Reading("patches", kernel.axes, shape, uses, uses)]
     last = layer.data_format == "channels_last"
-    window, channels, filters = tuple(range(space)), space, space + 1
-    seen = kernel.input_shape[1:-1] if last else kernel.input_shape[2:]
-    made = kernel.output_shape[1:-1] if last else kernel.output_shape[2:]
-    axes = KernelAxes((channels,), (*window, filters))
-    found.append(Reading("channels", axes, shape, kernel.calls * math.prod(seen), uses))
-    if space > 1:
-        axes = KernelAxes((0, channels), (*window[1:], filters))
-        # The first convolution makes the first axis as it will be, and leaves the others.
-        middle = kernel.calls * math.prod((made[0], *seen[1:]))
-        found.append(Reading("spatial", axes, shape, middle, uses))
+    sizes = kernel.input_shape[1:-1] if last else kernel.input_shape[2:]
+    found = []
+    for name in READINGS[: len(sizes) + 1]:  # one axis cannot be split
+        parts = ConvReading.of(name, Window(layer.kernel_size, layer.strides, layer.dilation_rate))
+        positions = kernel.calls * parts.basis.positions(sizes, layer.padding)
+        found.append(Reading(name, parts.axes, shape, positions, uses))
     return found
 
 

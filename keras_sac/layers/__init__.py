@@ -2,6 +2,9 @@
 
 from keras_sac.layers._basis_finetuning import BasisFinetuning
 from keras_sac.layers._basis_source import register_basis_kind
+from keras_sac.layers._conv_reading import READINGS as READINGS
+from keras_sac.layers._conv_reading import ConvReading as ConvReading
+from keras_sac.layers._conv_reading import Window as Window
 from keras_sac.layers._orthonormal import Orthonormal
 from keras_sac.layers._precompute_projection import precompute_projection
 from keras_sac.layers._sac_class_of import sac_class_of as sac_class_of
