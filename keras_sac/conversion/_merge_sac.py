@@ -33,7 +33,8 @@ def merge_sac(model: keras.Model, *, merge: str = "always") -> "tuple[keras.Mode
     Returns:
         `(model, report)`: the new model, not compiled, with copies of all weights, and a DataFrame
         with one row per SAC layer: `layer`, `type`, `rank`, `factored_macs` and `merged_macs` (per
-        position, zeros included), `factored_nonzeros`, `merged_nonzeros`, `merged` and `reason`.
+        position of the outputs, zeros included), `factored_nonzeros`, `merged_nonzeros`, `merged`
+        and `reason`.
 
     Raises:
         ValueError: if the model is not built, not Functional or Sequential, or a SAC layer has no
@@ -74,11 +75,12 @@ _COSTS = (
 def _costs(layer: SubspaceLayer, merged: keras.layers.Layer) -> dict[str, Any]:
     factors = [keras.ops.convert_to_numpy(each) for each in (layer.basis, layer.learner)]
     kernel = keras.ops.convert_to_numpy(merged.kernel)
+    uses = layer.basis_uses(layer.get_build_config()["input_shape"]), 1
     return {
         "layer": layer.name,
         "type": type(layer).__name__,
         "rank": layer.rank,
-        "factored_macs": sum(factor.size for factor in factors),
+        "factored_macs": round(sum(n * each.size for n, each in zip(uses, factors, strict=True))),
         "merged_macs": math.prod(kernel.shape),
         "factored_nonzeros": sum(int(np.count_nonzero(factor)) for factor in factors),
         "merged_nonzeros": int(np.count_nonzero(kernel)),
@@ -93,5 +95,5 @@ def _why_not(row: dict[str, Any], merge: str, reachable: bool) -> str:
     if row["merged_macs"] >= row["factored_macs"]:
         return "two thin products are cheaper"
     if row["merged_nonzeros"] >= row["factored_nonzeros"]:
-        return "zeros of the learner would be lost"
+        return "the kernel would have more nonzero weights"
     return ""

@@ -142,14 +142,20 @@ class SACConv(SubspaceLayer):
         basis, outputs = self._positions(self._sizes(input_shape))
         return input_shape[0] * basis, input_shape[0] * outputs
 
+    def basis_uses(self, input_shape: Any) -> float:
+        """Return the number of positions of the first convolution for each of the second.
+
+        Where sizes are not known, it is the limit for large inputs.
+        """
+        sizes = self._sizes(input_shape)
+        if rows_of(sizes) is None:
+            return float(math.prod(self._reading.learner.strides))
+        basis, outputs = self._positions(sizes)
+        return basis / max(outputs, 1)
+
     def is_factored(self, inputs: Any) -> bool:
         """Return whether two convolutions are cheaper for the sizes of these inputs."""
-        sizes = self._sizes(inputs.shape)
-        # Positions of the basis for each output; the limit of large inputs if sizes are unknown.
-        spread = float(math.prod(self._reading.learner.strides))
-        if rows_of(sizes) is not None:
-            basis, outputs = self._positions(sizes)
-            spread = basis / max(outputs, 1)
+        spread = self.basis_uses(inputs.shape)
         return factored_is_cheaper(
             None, self.in_dim, self.rank, self.learner.shape[1], spread=spread
         )

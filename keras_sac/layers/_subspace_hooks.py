@@ -121,6 +121,10 @@ class SubspaceHooks(keras.layers.Layer, abc.ABC):
         positions = math.prod(output_shape) / self.learner.shape[1]
         return positions, positions
 
+    def basis_uses(self, input_shape: Any) -> float:
+        """Return how often a call multiplies by the basis for each time it does by the learner."""
+        return 1.0
+
     def rows(self, inputs: np.ndarray) -> np.ndarray:
         """Return a batch of inputs as rows: `(batch, ...)` to `(n, in_dim)`."""
         rows = stock_kind(self.stock_class).rows(self, inputs)

@@ -99,6 +99,18 @@ def test_only_where_it_is_cheaper():
     assert type(merged.get_layer("conv")) is layers.Conv2D
 
 
+def test_factors_that_see_more_positions_cost_more():
+    # With stride 4, the 1x1 basis sees all 81 positions, and the learner 4.
+    layer = SACConv2D(8, 3, "random", rank=2, reading="channels", strides=4, name="thin")
+    model = keras.Sequential([keras.Input((9, 9, 4)), layer])
+    _, report = merge_sac(model, merge="cheaper")
+    (row,) = report.to_dict("records")
+    assert row["factored_macs"] == round(81 / 4 * 4 * 2 + 2 * 9 * 8)
+    assert row["factored_macs"] > row["merged_macs"] == 9 * 4 * 8
+    # The kernel would take fewer multiplications, and more memory.
+    assert (row["merged"], row["reason"]) == (False, "the kernel would have more nonzero weights")
+
+
 def test_zeros_of_a_pruned_learner_are_kept():
     model = keras.Sequential([keras.Input((4,)), SACDense(16, "random", rank=4, name="sac")])
     assert merge_sac(model, merge="cheaper")[1]["merged"].tolist() == [True]
@@ -106,7 +118,7 @@ def test_zeros_of_a_pruned_learner_are_kept():
     learner = np.concatenate([np.eye(4)] * 4, axis=1)
     model.layers[0].learner.assign(learner)
     merged, report = merge_sac(model, merge="cheaper")
-    assert report["reason"].tolist() == ["zeros of the learner would be lost"]
+    assert report["reason"].tolist() == ["the kernel would have more nonzero weights"]
     assert report["factored_nonzeros"].tolist() == [32]
     assert report["merged_nonzeros"].tolist() == [64]
     np.testing.assert_array_equal(merged.layers[0].layers[1].get_weights()[0], learner)
