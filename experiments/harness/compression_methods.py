@@ -5,6 +5,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +67,9 @@ def build_low_rank(
     **source: Any,
 ) -> Plan:
     """Convert the network by `convert_to_sac`. `source` are other arguments of `_plan`."""
-    options = {budget: level, "criterion": criterion, "round_to": round_to, "verbose": 0}
-
-    def compress(model: keras.Model, calibration: Any) -> Compressed:
-        try:
-            small, report = keras_sac.convert_to_sac(model, calibration, **options)
-        except ValueError as error:
-            if "budget cannot be met" not in str(error):
-                raise
-            raise CannotRun(str(error)) from error
-        return small, _records(report)
-
-    return _calibrated(trial, compress, network, calibration_samples, **source)
+    options = {budget: level, "criterion": criterion, "round_to": round_to}
+    method = partial(keras_sac.convert_to_sac, **options, verbose=0)
+    return _calibrated(trial, method, network, calibration_samples, **source)
 
 
 def build_zeros(
@@ -101,12 +93,8 @@ def build_zeros(
         "pattern": pattern,
     }
     given = {name: value for name, value in options.items() if value is not None}
-
-    def compress(model: keras.Model, calibration: Any) -> Compressed:
-        sparse, report = keras_sac.prune_with_data(model, calibration, **given, verbose=0)
-        return sparse, _records(report)
-
-    return _calibrated(trial, compress, network, calibration_samples, **source)
+    method = partial(keras_sac.prune_with_data, **given, verbose=0)
+    return _calibrated(trial, method, network, calibration_samples, **source)
 
 
 def build_magnitude(
@@ -174,13 +162,16 @@ def calibration_data(trial: Trial, samples: int) -> tuple[np.ndarray, np.ndarray
 
 def _calibrated(
     trial: Trial,
-    compress: Callable[[keras.Model, Any], Compressed],
+    method: Callable[[keras.Model, Any], tuple[keras.Model, Any]],
     network: str,
     samples: int,
     networks_dir: Path | None,
     **source: Any,
 ) -> Plan:
-    """Plan a row that needs a calibration, which all rows of a network and a seed share."""
+    """Plan a row that needs a calibration, which all rows of a network and a seed share.
+
+    A budget that the method cannot meet is a row that cannot be run.
+    """
 
     def calibrate() -> Any:
         x, y = calibration_data(trial, samples)
@@ -188,13 +179,17 @@ def _calibrated(
         return keras_sac.Calibration.from_data(model, x, y, batch_size=CALIBRATION_BATCH, verbose=0)
 
     calibration, seconds = trial.timed(f"{network} calibration", calibrate)
-    plan = _plan(
-        trial,
-        lambda model: compress(model, calibration),
-        network=network,
-        networks_dir=networks_dir,
-        **source,
-    )
+
+    def compress(model: keras.Model) -> Compressed:
+        try:
+            small, report = method(model, calibration)
+        except ValueError as error:
+            if "budget cannot be met" not in str(error):
+                raise
+            raise CannotRun(str(error)) from error
+        return small, _records(report)
+
+    plan = _plan(trial, compress, network=network, networks_dir=networks_dir, **source)
     plan.facts["calibration_seconds"] = seconds
     return plan
 

@@ -33,10 +33,15 @@ def layers(classes: int, padding: str) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
+def sequential(shape: tuple[int, int, int], classes: int, padding: str) -> keras.Model:
+    """Build the network for images of a shape. The random seed must be set before."""
+    chain = [getattr(keras.layers, kind)(**options) for kind, options in layers(classes, padding)]
+    return keras.Sequential([keras.Input(shape), *chain])
+
+
 def network(trial: Trial, padding: str) -> keras.Model:
-    """Build the network. The random seed must be set before."""
-    chain = [getattr(keras.layers, k)(**c) for k, c in layers(trial.split.classes, padding)]
-    return keras.Sequential([keras.Input(trial.split.image_shape), *chain])
+    """Build the network for the data of a trial. The random seed must be set before."""
+    return sequential(trial.split.image_shape, trial.split.classes, padding)
 
 
 def build_dense(trial: Trial, padding: str) -> Plan:

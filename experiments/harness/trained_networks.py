@@ -16,6 +16,7 @@ import numpy as np
 from keras import layers
 
 from harness.atomic_files import write_text
+from harness.pruning_network import sequential
 from harness.rows import cross_entropy
 from harness.splits import Split
 
@@ -71,19 +72,8 @@ def lenet_5(shape: tuple[int, int, int], classes: int) -> keras.Model:
 
 
 def mnist_cnn(shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """Conv 32, pool, conv 64, pool, dense 128, dense, as in `mnist_pruning.py`."""
-    return keras.Sequential(
-        [
-            keras.Input(shape),
-            layers.Conv2D(32, 3, activation="relu", name="conv_1"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(64, 3, activation="relu", name="conv_2"),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-            layers.Dense(128, activation="relu", name="dense_1"),
-            layers.Dense(classes, name="dense_2"),
-        ]
-    )
+    """Conv 32, pool, conv 64, pool, dense 128, dense: the network of `mnist_pruning.py`."""
+    return sequential(shape, classes, "valid")
 
 
 def cifar_cnn(shape: tuple[int, int, int], classes: int) -> keras.Model:

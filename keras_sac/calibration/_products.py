@@ -161,7 +161,8 @@ def see_products(
 
 def check_finite(rows: np.ndarray, what: str) -> None:
     """Raise `ValueError` unless all values are finite, and their squares in single precision."""
-    largest = np.abs(rows).max(initial=0.0)
+    # Without `abs`, which would be a copy of all patches.
+    largest = max(rows.max(initial=0.0), -rows.min(initial=0.0))
     if not largest < _LARGEST:  # NaN compares false
         found = f"{largest:.3g}" if np.isfinite(largest) else "NaN or infinite values"
         raise ValueError(

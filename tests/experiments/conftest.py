@@ -60,3 +60,18 @@ def outcome():
         }
 
     return make
+
+
+@pytest.fixture
+def refused(tmp_path, capsys):
+    """Return a function that checks that a script refuses arguments and writes nothing."""
+
+    def check(start, arguments, message):
+        output = tmp_path / "out"
+        assert start(["--dataset", "digits", "--output-dir", str(output), *arguments]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+        assert not output.exists()
+
+    return check

@@ -139,13 +139,8 @@ def test_other_settings_in_the_same_folder(folder, capsys):
         (["--epochs", "0"], "--epochs must be at least 1. Received: 0"),
     ],
 )
-def test_errors_are_one_line_and_code_2(tmp_path, capsys, arguments, message):
-    output = tmp_path / "out"
-    assert start(["--dataset", "digits", "--output-dir", str(output), *arguments]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-    assert not output.exists()
+def test_errors_are_one_line_and_code_2(refused, arguments, message):
+    refused(start, arguments, message)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys, monkeypatch, outcome):
