@@ -145,17 +145,25 @@ def test_explained_variance(fraction, rng):
         assert report["measured_loss"][0] > 1 - fraction - 0.002
 
 
-def test_explained_variance_of_one_reproduces_the_model(rng):
-    # Inputs with few directions, so that full rank is less than the kernels have.
-    x = (rng.normal(size=(90, 4)) @ rng.normal(size=(4, 40)) + 2).astype("float32")
-    model = keras.Sequential(
-        [keras.Input((40,)), L.Dense(30, "relu", name="a"), L.Dense(5, name="b")]
-    )
-    small, _ = convert_to_sac(model, x, explained_variance=1.0, round_to=1, verbose=0)
+def test_explained_variance_of_one_reproduces_the_model(data, rng):
+    x, y = data
+    model = network("same", bias=False)
+    model.compile("sgd", CE)
+    # Kernels that are products already: of two convolutions, and of two matrices of rank 5.
+    columns, rows = rng.normal(size=(3, 3, 4)), rng.normal(size=(3, 4, 16))
+    model.get_layer("first").kernel.assign(np.einsum("ycr,xrm->yxcm", columns, rows))
+    first, then = rng.normal(size=(16, 6)), rng.normal(size=(6, 3, 3, 24))
+    model.get_layer("second").kernel.assign(np.einsum("cr,ryxm->yxcm", first, then) / 10)
+    wide = rng.normal(size=(2400, 5)) @ rng.normal(size=(5, 20))
+    model.get_layer("wide").kernel.assign(wide / 100)
+    small, report = convert_to_sac(model, x, y, explained_variance=1.0, round_to=1, verbose=0)
     expected = model.predict(x, verbose=0)
+    assert np.abs(expected).max() > 0.01
     np.testing.assert_allclose(
         small.predict(x, verbose=0), expected, atol=1e-4 * np.abs(expected).max()
     )
+    chosen = report.set_index("layer").loc[["first", "second", "wide"], ["reading", "rank"]]
+    assert chosen.values.tolist() == [["spatial", 4], ["channels", 6], ["patches", 5]]
 
 
 @pytest.mark.parametrize(
