@@ -107,8 +107,9 @@ def _cheapest(
         return bool(np.all(_spent(costs, chosen) <= limits))
 
     if fits(at(0.0)):
-        # Of options without loss, the cheapest.
-        return [int(np.lexsort((b, a))[0]) for a, b in zip(losses, prices, strict=True)]
+        # Of options with the same loss the cheapest, which may spend more of one of two budgets.
+        cheaper = [int(np.lexsort((b, a))[0]) for a, b in zip(losses, prices, strict=True)]
+        return cheaper if fits(cheaper) else at(0.0)
     cheapest = [int(np.argmin(each)) for each in prices]
     if not fits(cheapest):
         return None

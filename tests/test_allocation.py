@@ -97,6 +97,16 @@ def test_of_options_without_loss_the_cheapest():
     assert allocate([part], {"macs": 100})[0].costs["macs"] == 2
 
 
+def test_the_cheaper_of_equal_losses_still_meets_both_budgets():
+    # By a common price the second option is cheaper; it spends more than all parameters.
+    options = [
+        Option(0.0, {"parameters": 5, "macs": 100}),
+        Option(0.0, {"parameters": 9, "macs": 1}),
+    ]
+    (chosen,) = allocate([options], {"parameters": 8, "macs": 100})
+    assert chosen.costs == {"parameters": 5, "macs": 100}
+
+
 def test_no_option_or_no_choice():
     part = [Option(1.0, {"macs": 3, "parameters": 9}), Option(0.0, {"macs": 9, "parameters": 3})]
     with pytest.raises(OutOfBudget, match="smallest possible macs are 3. Received: a budget of 2"):

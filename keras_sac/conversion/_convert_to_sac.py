@@ -137,7 +137,7 @@ def convert_to_sac(
             "reading": factors.reading.name,
             "rank": factors.rank,
             "parameters_after": factors.reading.parameters(factors.rank),
-            "macs_after": round(candidate.macs(factors)),
+            "macs_after": round(candidate.macs(factors.reading, factors.rank)),
             "predicted_loss": factors.loss,
             "measured_loss": measured[key],
         }

@@ -47,7 +47,8 @@ class Candidate:
         matrix = kernel.matrices()[0]
         fit = calibration.fits(kernel)[0].regularized(matrix)
         self.metric = calibration.loss_metric(kernel) if criterion == "fisher" else None
-        self.dense_parameters, self.dense_macs = math.prod(kernel.variable.shape), self._macs()
+        self.dense_parameters = math.prod(kernel.variable.shape)
+        self.dense_macs = self.dense_parameters * kernel.uses
         self.readings: list[tuple[Reading, np.ndarray, np.ndarray]] = []
         for reading in readings(kernel):
             found = self.low_rank(reading, fit)
@@ -66,9 +67,9 @@ class Candidate:
             rank=rank,
         )
 
-    def macs(self, factors: Factors) -> float:
-        """Return the multiplications of a sample with some factors."""
-        return self._macs(factors.reading, factors.rank)
+    def macs(self, reading: Reading, rank: int) -> float:
+        """Return the multiplications of a sample; a layer merges factors where that is cheaper."""
+        return min(reading.macs(rank), self.dense_macs)
 
     def options(self, round_to: int, finer_below: int) -> list[Option]:
         """Return the ways to treat the kernel: dense, or factors that save something.
@@ -81,7 +82,7 @@ class Candidate:
         found = [Option(0.0, dense)]
         for reading, losses, _ in self.readings:
             for rank in _ranks(round_to, reading.full_rank, finer_below):
-                costs = {"parameters": reading.parameters(rank), "macs": self._macs(reading, rank)}
+                costs = {"parameters": reading.parameters(rank), "macs": self.macs(reading, rank)}
                 if any(costs[name] < dense[name] for name in dense):
                     loss = float(losses[rank])
                     found.append(Option(loss, costs, Factors(reading, rank, loss)))
@@ -105,17 +106,12 @@ class Candidate:
 
     def _cheapest(self, ranked: Any) -> Factors | None:
         found = [
-            (self._macs(reading, rank), Factors(reading, rank, float(losses[rank])))
+            (self.macs(reading, rank), Factors(reading, rank, float(losses[rank])))
             for reading, losses, rank in ranked
             if reading.parameters(rank) < self.dense_parameters
-            or self._macs(reading, rank) < self.dense_macs
+            or self.macs(reading, rank) < self.dense_macs
         ]
         return min(found, key=lambda each: each[0])[1] if found else None
-
-    def _macs(self, reading: Reading | None = None, rank: int = 0) -> float:
-        """Return the multiplications of a sample; a layer merges factors where that is cheaper."""
-        dense = math.prod(self.kernel.variable.shape) * self.kernel.uses
-        return dense if reading is None else min(reading.macs(rank), dense)
 
 
 def choose_ranks(
