@@ -240,6 +240,20 @@ def gradients(
     return list(found), other
 
 
+def conv(inputs: Any, kernel: Any, *, data_format: str, **options: Any) -> Any:
+    """Return `keras.ops.conv` of inputs, without the copies that Keras makes on torch.
+
+    Keras copies channels-last inputs twice there: to channels-first memory, and back (keras 3.15).
+    A transposed view is what torch needs, and its outputs are a view of channels-last memory again.
+    """
+    if keras.backend.backend() != "torch" or data_format != "channels_last":
+        return keras.ops.conv(inputs, kernel, data_format=data_format, **options)
+    axes = range(1, inputs.ndim - 1)
+    view = keras.ops.transpose(inputs, (0, inputs.ndim - 1, *axes))
+    outputs = keras.ops.conv(view, kernel, data_format="channels_first", **options)
+    return keras.ops.transpose(outputs, (0, *(axis + 1 for axis in axes), 1))
+
+
 def without_gradients() -> contextlib.AbstractContextManager[Any]:
     """Return a context in which torch records no gradients."""
     if keras.backend.backend() == "torch":

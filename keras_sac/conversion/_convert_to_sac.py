@@ -284,7 +284,7 @@ def _fit(
             basis, learner = found.factors(factors.rank)
             place.layer.basis.assign(basis)
             place.layer.learner.assign(learner)
-            made = found.kernel(factors.rank)[None]
+            made = found.kernel(basis, learner)[None]
             place.correct(made, fits)
         else:
             made = np.stack([fit.solution() for fit in regular])

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,8 +47,8 @@ class Candidate:
         matrix = kernel.matrices()[0]
         fit = calibration.fits(kernel)[0].regularized(matrix)
         self.metric = calibration.loss_metric(kernel) if criterion == "fisher" else None
-        self.dense_parameters = math.prod(kernel.variable.shape)
-        self.dense_macs = self.dense_parameters * kernel.uses
+        entries = math.prod(kernel.variable.shape)
+        self.dense = {"parameters": entries, "macs": entries * kernel.uses}
         self.readings: list[tuple[Reading, np.ndarray, np.ndarray]] = []
         for reading in readings(kernel):
             found = self.low_rank(reading, fit)
@@ -69,24 +69,35 @@ class Candidate:
 
     def macs(self, reading: Reading, rank: int) -> float:
         """Return the multiplications of a sample; a layer merges factors where that is cheaper."""
-        return min(reading.macs(rank), self.dense_macs)
+        return min(reading.macs(rank), self.dense["macs"])
 
-    def options(self, round_to: int, finer_below: int) -> list[Option]:
+    def options(self, round_to: int, budgets: Collection[str]) -> list[Option]:
         """Return the ways to treat the kernel: dense, or factors that save something.
+
+        Where multiplications are budgeted, somebody wants a faster model: of two options, one that
+        takes longer and loses more is no choice, even if it has fewer multiplications.
 
         Args:
             round_to: step of the ranks.
-            finer_below: number of steps below which the ranks are finer.
+            budgets: names of what is budgeted, `parameters` or `macs`.
         """
-        dense = {"parameters": self.dense_parameters, "macs": self.dense_macs}
-        found = [Option(0.0, dense)]
+        for_speed = "macs" in budgets
+        # Products pad their widths to a multiple of 8 or so: steps between gain no time.
+        finer_below = 1 if for_speed else _FINER_BELOW
+        dense = self.dense
+        found, work = [Option(0.0, dense)], [dense["macs"]]
         for reading, losses, _ in self.readings:
             for rank in _ranks(round_to, reading.full_rank, finer_below):
                 costs = {"parameters": reading.parameters(rank), "macs": self.macs(reading, rank)}
                 if any(costs[name] < dense[name] for name in dense):
                     loss = float(losses[rank])
                     found.append(Option(loss, costs, Factors(reading, rank, loss)))
-        return found
+                    merged = costs["macs"] == dense["macs"]
+                    work.append(dense["macs"] if merged else reading.work(rank, round_to))
+        if not for_speed:
+            return found
+        prices = [[each.costs[name] for each in found] for name in budgets if name != "macs"]
+        return _not_dominated(found, np.array([[each.loss for each in found], work, *prices]).T)
 
     def with_rank(self, rank: int) -> Factors | None:
         """Return the factors of a rank in the reading of the fewest MACs; `None` without gain."""
@@ -108,8 +119,8 @@ class Candidate:
         found = [
             (self.macs(reading, rank), Factors(reading, rank, float(losses[rank])))
             for reading, losses, rank in ranked
-            if reading.parameters(rank) < self.dense_parameters
-            or self.macs(reading, rank) < self.dense_macs
+            if reading.parameters(rank) < self.dense["parameters"]
+            or self.macs(reading, rank) < self.dense["macs"]
         ]
         return min(found, key=lambda each: each[0])[1] if found else None
 
@@ -165,11 +176,9 @@ def choose_by_budgets(
     Raises:
         ValueError: if a budget cannot be met.
     """
-    # Products pad their widths to a multiple of 8 or so: steps between gain parameters, no time.
-    finer_below = 1 if "macs" in budgets else _FINER_BELOW
-    options = [each.options(round_to, finer_below) for each in candidates]
+    options = [each.options(round_to, budgets) for each in candidates]
     # What no choice changes: biases, normalizations, layers that stay.
-    fixed = {name: totals[name] - sum(part[0].costs[name] for part in options) for name in budgets}
+    fixed = {name: totals[name] - sum(each.dense[name] for each in candidates) for name in budgets}
     left = {name: budgets[name] - fixed[name] for name in budgets}
     try:
         found = allocate(options, left)
@@ -188,6 +197,18 @@ def choose_by_budgets(
             f"{listed}. Raise the budget, or pass a smaller `round_to`."
         ) from error
     return [each.choice for each in found]
+
+
+def _not_dominated(options: list[Option], prices: np.ndarray) -> list[Option]:
+    """Return the options to which no other one is equal or better in all of their prices.
+
+    Of equal ones the first is returned.
+    """
+    found: list[int] = []
+    for index in np.lexsort(prices.T[::-1]):
+        if not any(np.all(prices[each] <= prices[index]) for each in found):
+            found.append(index)
+    return [options[index] for index in sorted(found)]
 
 
 def _ranks(round_to: int, limit: int, finer_below: int) -> list[int]:

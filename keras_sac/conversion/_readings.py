@@ -10,6 +10,9 @@ from keras_sac._model import KernelAxes
 from keras_sac.calibration import ObservedKernel
 from keras_sac.layers import READINGS, ConvReading, Window
 
+# Multiplications that take as long as a value between the factors: on a CPU, by engine and shapes,
+# up to 80 in wide layers and more in narrow ones, by `benchmarks/bench_compression.py`.
+_WORK_OF_VALUE = 64
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 
@@ -54,6 +57,15 @@ class Reading:
     def macs(self, rank: int) -> float:
         """Return the multiplications of a forward pass of one sample."""
         return rank * (self.rows * self.basis_uses + self.columns * self.learner_uses)
+
+    def work(self, rank: int, round_to: int) -> float:
+        """Return the time of a forward pass of one sample, in multiplications.
+
+        The values between the factors take time, too, and ranks between the multiples of `round_to`
+        take that of the next one.
+        """
+        padded = -(-rank // round_to) * round_to
+        return self.macs(padded) + _WORK_OF_VALUE * padded * self.basis_uses
 
 
 def readings(kernel: ObservedKernel) -> list[Reading]:

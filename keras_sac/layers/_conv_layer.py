@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sac._backend import conv
 from keras_sac._model import KernelAxes
 from keras_sac.layers._conv_reading import ConvReading, Window
 from keras_sac.layers._product_order import factored_is_cheaper, rows_of
@@ -254,7 +255,7 @@ class SACConv(SubspaceLayer):
             pads = [(0, 0)] * 3
             pads[1 if self.data_format == "channels_last" else 2] = (left, 0)
             inputs, padding = ops.pad(inputs, pads), "valid"
-        return ops.conv(
+        return conv(
             inputs,
             kernel,
             strides=list(window.strides),
