@@ -52,9 +52,7 @@ def value_is_nan(variable: keras.Variable) -> bool | None:
             return _first_is_nan(variable.value) if tf.executing_eagerly() else None
     # No public attribute gives the value inside a stateless scope or on the `meta` device.
     value = getattr(variable, "_value", None)
-    if value is None or _is_symbolic(value):
-        return None
-    return _first_is_nan(value)
+    return None if value is None or _is_symbolic(value) else _first_is_nan(value)
 
 
 def _first_is_nan(value: Any) -> bool:
@@ -211,11 +209,11 @@ def copied_module(value: Any, copies: Iterable[tuple[Any, Any]]) -> Any:
 def gradients(
     function: Callable[[list[Any]], tuple[Any, Any]], values: Sequence[Any]
 ) -> tuple[list[Any], Any]:
-    """Return the gradients of a scalar at some values, and what else the function returns.
+    """Return the gradients of a scalar at some arrays, and what else the function returns.
 
     Args:
         function: from a list of tensors to a scalar, and anything that has no gradient.
-        values: arrays.
+        values: the arrays.
     """
     tensors = [keras.ops.convert_to_tensor(value) for value in values]
     backend = keras.backend.backend()
@@ -243,15 +241,15 @@ def gradients(
 def conv(inputs: Any, kernel: Any, *, data_format: str, **options: Any) -> Any:
     """Return `keras.ops.conv` of inputs, without the copies that Keras makes on torch.
 
-    Keras copies channels-last inputs twice there: to channels-first memory, and back (keras 3.15).
-    A transposed view is what torch needs, and its outputs are a view of channels-last memory again.
+    Keras copies channels-last inputs there to channels-first memory and back (keras 3.15). Torch
+    takes a transposed view, and makes outputs of the same layout.
     """
     if keras.backend.backend() != "torch" or data_format != "channels_last":
         return keras.ops.conv(inputs, kernel, data_format=data_format, **options)
-    axes = range(1, inputs.ndim - 1)
-    view = keras.ops.transpose(inputs, (0, inputs.ndim - 1, *axes))
+    last = inputs.ndim - 1
+    view = keras.ops.transpose(inputs, (0, last, *range(1, last)))
     outputs = keras.ops.conv(view, kernel, data_format="channels_first", **options)
-    return keras.ops.transpose(outputs, (0, *(axis + 1 for axis in axes), 1))
+    return keras.ops.transpose(outputs, (0, *range(2, last + 1), 1))
 
 
 def without_gradients() -> contextlib.AbstractContextManager[Any]:
@@ -290,7 +288,7 @@ def assign_all(variables: Sequence[keras.Variable], values: Sequence[Any]) -> No
 def mask_all(variables: Sequence[keras.Variable], masks: Sequence[Any]) -> None:
     """Set the entries of each variable to zero where its mask is false, even if they are NaN."""
     values = [keras.ops.convert_to_tensor(variable) for variable in variables]
-    in_place = [_is_writable(v, value) for v, value in zip(variables, values, strict=True)]
+    in_place = list(map(_is_writable, variables, values))
     for value, mask, writable in zip(values, masks, in_place, strict=True):
         if writable:
             _mask_in_place(value, mask)
@@ -351,24 +349,22 @@ def clip_symmetric(x: Any, limit: Any) -> Any:
     """
     eager = not any(map(_is_symbolic, (x, limit)))
     if keras.backend.backend() == "torch" and x.device.type == "cpu" and eager:
-        number = float(limit)
-        return x.clamp(-number, number)
+        return x.clamp(-float(limit), float(limit))
     return keras.ops.clip(x, keras.ops.negative(limit), limit)
 
 
 def kth_largest(keys: Sequence[Any], k: Any) -> Any | None:
     """Return the k-th largest integer in `keys`, at least 0; `None` if the backend cannot.
 
-    Only eager torch can. On the CPU, NumPy's quickselect is faster than that of torch and works on
-    the same memory. On an accelerator a sort is faster than `torch.kthvalue`, which selects with
-    few threads. TensorFlow and JAX only have `top_k`, which sorts its result.
+    Only eager torch can; TensorFlow and JAX have `top_k`, which sorts. On the CPU, NumPy's
+    quickselect is faster than that of torch. On an accelerator a sort is faster than
+    `torch.kthvalue`, which selects with few threads.
     """
     if keras.backend.backend() != "torch" or any(map(_is_symbolic, keys)):
         return None
     import torch
 
-    flat = [key.reshape(-1) for key in keys]
-    joined = flat[0] if len(flat) == 1 else torch.cat(flat)
+    joined = keys[0].reshape(-1) if len(keys) == 1 else torch.cat([k.reshape(-1) for k in keys])
     rank = joined.numel() - int(k)
     if not 0 <= rank < joined.numel():
         return None

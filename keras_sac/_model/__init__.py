@@ -25,6 +25,7 @@ from keras_sac._model._input_batches import input_batches, sample_batches
 from keras_sac._model._kernels import Kernel, check_model, describe, kernels_of
 from keras_sac._model._labelled_batches import labelled_batches
 from keras_sac._model._layer_table import (
+    Choose,
     KernelAxes,
     LayerKind,
     kind_of,

@@ -6,13 +6,15 @@ The entries for Keras' layers are in `_stock_layers.py`; `register_layer` adds o
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 Shape = tuple[int, ...]
+# From a number of rows to the numbers of those that are wanted.
+Choose = Callable[[int], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +145,20 @@ class LayerKind:
         """
         rows = self.rows(layer, inputs)
         return {} if rows is None else {next(iter(self.kernels(layer))): rows}
+
+    def chosen_rows(
+        self, layer: Any, inputs: np.ndarray, mask: Any, choose: Choose
+    ) -> dict[str, np.ndarray]:
+        """Return some of the rows of `kernel_rows`; override it to make no others.
+
+        Args:
+            layer: built.
+            inputs: a batch, as the layer takes it.
+            mask: of the inputs, where they have one.
+            choose: from the number of rows to the numbers of those that are wanted.
+        """
+        found = self.kernel_rows(layer, inputs, mask)
+        return {name: rows[..., choose(rows.shape[-2]), :] for name, rows in found.items()}
 
     def output_rows(self, layer: Any, outputs: np.ndarray) -> np.ndarray:
         """Return the outputs as rows, in the order of `rows` and of the columns of the matrix.

@@ -1,8 +1,11 @@
 """Extract the patches that a convolution multiplies by its kernel."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+
+from keras_sac._model._layer_table import Choose
 
 
 def extract_patches(
@@ -11,6 +14,7 @@ def extract_patches(
     strides: Sequence[int],
     dilation_rate: Sequence[int],
     padding: str,
+    choose: Choose | None = None,
 ) -> np.ndarray:
     """Return every patch that a convolution sees, one in each row.
 
@@ -23,12 +27,14 @@ def extract_patches(
         strides: one step for each spatial axis.
         dilation_rate: one spacing for each spatial axis.
         padding: `"valid"`, `"same"` or `"causal"`, with zeros, as Keras pads.
+        choose: from the number of patches to the numbers of those that are wanted; all by default.
 
     Raises:
         ValueError: if the inputs are smaller than the kernel.
 
     Returns:
-        Shape `(batch * positions, prod(kernel_size) * channels)`, dtype of the inputs.
+        Shape `(batch * positions, prod(kernel_size) * channels)`, or as many rows as are chosen;
+        dtype of the inputs.
     """
     axes = tuple(range(1, inputs.ndim - 1))
     extents = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation_rate, strict=True)]
@@ -51,6 +57,9 @@ def extract_patches(
     windows = windows[(slice(None), *steps, slice(None), *gaps)]
     # (batch, *positions, channels, *kernel) -> (batch, *positions, *kernel, channels)
     windows = np.moveaxis(windows, 1 + len(axes), -1)
+    if choose is not None:
+        places = windows.shape[: 1 + len(axes)]
+        windows = windows[np.unravel_index(choose(math.prod(places)), places)]
     return windows.reshape(-1, int(np.prod(kernel_size)) * inputs.shape[-1])
 
 

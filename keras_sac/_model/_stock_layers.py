@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_sac._model._einsum_equation import EinsumEquation
-from keras_sac._model._layer_table import KernelAxes, LayerKind, Shape, register_layer
+from keras_sac._model._layer_table import Choose, KernelAxes, LayerKind, Shape, register_layer
 from keras_sac._model._patches import extract_patches
 
 _MATRIX = KernelAxes((0,), (1,))
@@ -117,17 +117,23 @@ class ConvolutionKind(LayerKind):
         """Return the number of positions of the output."""
         return math.prod(output_shape) / output_shape[channel_axis(layer)]
 
-    def rows(self, layer: Any, inputs: np.ndarray) -> np.ndarray:
+    def rows(self, layer: Any, inputs: np.ndarray, choose: Choose | None = None) -> np.ndarray:
         """Return every patch that the convolution multiplies, in the order of the kernel."""
         images = np.moveaxis(inputs, channel_axis(layer), -1)
         groups = getattr(layer, "groups", 1)
         parts = [
             extract_patches(
-                part, layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding
+                part, layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding, choose
             )
             for part in np.split(images, groups, axis=-1)
         ]
         return parts[0] if groups == 1 else np.stack(parts)
+
+    def chosen_rows(
+        self, layer: Any, inputs: np.ndarray, mask: Any, choose: Choose
+    ) -> dict[str, np.ndarray]:
+        """Return some of the patches; all of them take much memory."""
+        return {"kernel": self.rows(layer, inputs, choose)}
 
     def output_rows(self, layer: Any, outputs: np.ndarray) -> np.ndarray:
         """Return the filters at each position."""
@@ -153,9 +159,9 @@ class DepthwiseKind(ConvolutionKind):
         )
         return {"kernel": axes}
 
-    def rows(self, layer: Any, inputs: np.ndarray) -> np.ndarray:
+    def rows(self, layer: Any, inputs: np.ndarray, choose: Choose | None = None) -> np.ndarray:
         """Return the windows of each channel, `(channels, rows, window)`."""
-        patches = super().rows(layer, inputs)
+        patches = super().rows(layer, inputs, choose)
         window = math.prod(layer.kernel_size)
         return np.moveaxis(patches.reshape(len(patches), window, -1), -1, 0)
 
@@ -179,9 +185,11 @@ class SeparableKind(ConvolutionKind):
             "pointwise_kernel": KernelAxes(tuple(range(rank + 1)), (last,)),
         }
 
-    def rows(self, layer: Any, inputs: np.ndarray) -> None:
+    def rows(self, layer: Any, inputs: np.ndarray, choose: Any = None) -> None:
         """Return `None`: the inputs of the 1x1 convolution are not the layer's."""
         return
+
+    chosen_rows = LayerKind.chosen_rows
 
     def kernel_rows(
         self, layer: Any, inputs: np.ndarray, mask: Any = None

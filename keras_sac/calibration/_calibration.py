@@ -25,9 +25,10 @@ from keras_sac.calibration._fingerprint import fingerprint
 from keras_sac.calibration._input_moments import RowSketch
 from keras_sac.calibration._linear_fit import LinearFit
 from keras_sac.calibration._loss_gradients import LossGradients, loss_function
-from keras_sac.calibration._observed_kernels import ObservedKernel, observed_kernels
+from keras_sac.calibration._observed_kernels import ObservedKernel, as_floats, observed_kernels
 from keras_sac.calibration._product_pairs import ProductPairs
 from keras_sac.calibration._products import Product, check_finite, see_products
+from keras_sac.calibration._row_choice import needed_share, random_choice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,15 +162,27 @@ class Calibration:
                 self._gradients[kernel.key] = Moments()
         layers = list({id(k.layer): k.layer for k in self.kernels}.values())
         passes = None if loss is None else LossGradients(model, layers, loss)
-        total = 0.0
+        total, random = 0.0, np.random.default_rng(0)
+        shares = {kernel.key: needed_share(kernel, self.samples) for kernel in self.kernels}
+
+        def add(product: Product) -> None:
+            kernels = self._kernels_of(product)
+            check_finite(_unmasked(product), f"the inputs of {kernels[0].path!r}")
+            for kernel in kernels:
+                choose = random_choice(random, shares[kernel.key])
+                rows = kernel.rows(product, mask=product.mask, choose=choose)
+                for moments, part in zip(self._moments[kernel.key], rows, strict=True):
+                    if len(part):
+                        moments.update(part)
+
         for inputs, labels, count in self._batches:
             if passes is None:
-                see_products(model, inputs, layers, self._add)
+                see_products(model, inputs, layers, add)
             else:
                 value, products = passes.of(inputs, labels, count)
                 total += value * count
                 for product, _ in products:
-                    self._add(product)
+                    add(product)
                 # Values that are not finite where they arise are the cause of such gradients.
                 for product, gradient in products:
                     self._add_gradient(product, gradient)
@@ -180,16 +193,11 @@ class Calibration:
             self.kernels.remove(kernel)
             self.reasons[kernel.key] = "all positions of its inputs are masked"
 
-    def _add(self, product: Product) -> None:
-        for kernel in [k for k in self.kernels if k.layer is product.layer]:
-            rows = kernel.rows(product, mask=product.mask)
-            check_finite(rows, f"the inputs of {kernel.path!r}")
-            for moments, part in zip(self._moments[kernel.key], rows, strict=True):
-                if len(part):
-                    moments.update(part)
+    def _kernels_of(self, product: Product) -> list[ObservedKernel]:
+        return [kernel for kernel in self.kernels if kernel.layer is product.layer]
 
     def _add_gradient(self, product: Product, gradient: np.ndarray | None) -> None:
-        for kernel in [k for k in self.kernels if k.layer is product.layer]:
+        for kernel in self._kernels_of(product):
             if gradient is not None and kernel.key in self._gradients:
                 g = kernel.output_rows(gradient, product.mask)
                 check_finite(g, f"the gradients of the loss at the outputs of {kernel.path!r}")
@@ -238,7 +246,7 @@ class Calibration:
         pairs = ProductPairs(self._model, changed, kernel, layer, [x for x, _, _ in self._batches])
         if pairs.are_equal():
             return self.fits(kernel, centered=centered)
-        both = pairs.moments(self._moments[kernel.key])
+        both = pairs.moments(self._moments[kernel.key], needed_share(kernel, self.samples))
         return [LinearFit.of_rows(each, kernel.in_dim, centered=centered) for each in both]
 
     def mean_loss(self, model: keras.Model) -> float:
@@ -370,3 +378,12 @@ def _kept(structure: Any) -> Any:
     return keras.tree.map_structure(
         lambda x: None if x is None else keras.ops.convert_to_numpy(x), structure
     )
+
+
+def _unmasked(product: Product) -> np.ndarray:
+    """Return the inputs of a product, without those that its mask hides."""
+    inputs = as_floats(product.inputs)
+    if product.mask is None:
+        return inputs
+    mask = keras.ops.convert_to_numpy(product.mask).astype(bool)
+    return inputs[mask] if mask.shape == inputs.shape[: mask.ndim] else inputs

@@ -12,6 +12,7 @@ from keras_sac import _backend
 from keras_sac._model import (
     STEPWISE,
     Call,
+    Choose,
     KernelAxes,
     LayerKind,
     describe,
@@ -106,32 +107,45 @@ class ObservedKernel:
         columns = np.moveaxis(matrices, 0, 1).reshape(self.in_dim, -1)
         return self.axes.from_matrix(columns, tuple(self.variable.shape))
 
-    def rows(self, product: Product, layer: Any = None, mask: Any = None) -> np.ndarray:
+    def rows(
+        self,
+        product: Product,
+        layer: Any = None,
+        mask: Any = None,
+        choose: Choose | None = None,
+    ) -> np.ndarray:
         """Return the inputs of a product as rows, `(groups, rows, in_dim)`, float32.
 
         Args:
             product: of this layer, or of the layer that stands for it in another model.
             layer: the layer that the geometry is read from; defaults to this one.
             mask: of the inputs. Rows of masked positions are left out.
+            choose: from the number of rows to the numbers of those that are wanted; all by default.
         """
         layer = self.layer if layer is None else layer
         inputs = as_floats(product.inputs)
-        rows = self.kind.kernel_rows(layer, inputs, product.mask)[self.variable.name]
-        rows = rows if rows.ndim == 3 else rows[None]
-        return rows[:, _kept(mask, rows.shape[1])]
+        if mask is None and choose is None:
+            found = self.kind.kernel_rows(layer, inputs, product.mask)
+        else:
+            found = self.kind.chosen_rows(
+                layer, inputs, product.mask, lambda count: _numbers(count, mask, choose)
+            )
+        rows = found[self.variable.name]
+        return rows if rows.ndim == 3 else rows[None]
 
-    def made_rows(self, product: Product) -> np.ndarray:
+    def made_rows(self, product: Product, choose: Choose | None = None) -> np.ndarray:
         """Return what the kernel makes of the inputs of a product, as rows `(rows, units)`."""
         if self.offset is not None:
-            return self.output_rows(product.outputs, product.mask) - self.offset
-        rows = self.rows(product, mask=product.mask)
+            rows = self.kind.output_rows(self.layer, as_floats(product.outputs))
+            return rows[_numbers(len(rows), product.mask, choose)] - self.offset
+        rows = self.rows(product, mask=product.mask, choose=choose)
         made = rows @ self.matrices().astype(rows.dtype)
         return np.moveaxis(made, 0, 1).reshape(rows.shape[1], -1)
 
     def output_rows(self, tensor: Any, mask: Any = None) -> np.ndarray:
         """Return the outputs of a product, or their gradients, as rows `(rows, units)`."""
         rows = self.kind.output_rows(self.layer, as_floats(tensor))
-        return rows[_kept(mask, len(rows))]
+        return rows if mask is None else rows[_numbers(len(rows), mask)]
 
 
 def as_floats(tensor: Any) -> np.ndarray:
@@ -322,10 +336,16 @@ def _checked(kernel: ObservedKernel, product: Product) -> tuple[str, np.ndarray 
     recurrent = isinstance(kernel.layer, keras.layers.RNN) and kernel.variable.name != "kernel"
     if recurrent and (product.further or kernel.layer.stateful):
         return "it starts from states that another call has left", None
-    known = kernel.kind.kernel_rows(kernel.layer, as_floats(product.inputs), product.mask)
+    known = kernel.kind.chosen_rows(
+        kernel.layer,
+        as_floats(product.inputs),
+        product.mask,
+        lambda count: np.arange(min(count, _CHECKED_ROWS)),
+    )
     if kernel.variable.name not in known:
         return "the table of layer classes does not say how its inputs are read as rows", None
-    rows = kernel.rows(product)[:, :_CHECKED_ROWS]
+    rows = known[kernel.variable.name]
+    rows = rows if rows.ndim == 3 else rows[None]
     matrices = kernel.matrices()
     if rows.shape[::2] != matrices.shape[:2]:
         return f"its rows have the shape {rows.shape}, and its kernel {matrices.shape}", None
@@ -342,9 +362,11 @@ def _checked(kernel: ObservedKernel, product: Product) -> tuple[str, np.ndarray 
     return "", rest.mean(axis=0).astype(np.float32) if same else None
 
 
-def _kept(mask: Any, rows: int) -> Any:
-    """Return which rows are kept: those whose positions the mask does not hide."""
-    if mask is None:
-        return slice(None)
-    flat = keras.ops.convert_to_numpy(mask).astype(bool).reshape(-1)
-    return flat if len(flat) == rows else slice(None)
+def _numbers(count: int, mask: Any, choose: Choose | None = None) -> np.ndarray:
+    """Return the numbers of rows whose positions a mask does not hide, or a choice of these."""
+    kept = np.arange(count)
+    if mask is not None:
+        flat = keras.ops.convert_to_numpy(mask).astype(bool).reshape(-1)
+        if len(flat) == count:
+            kept = np.flatnonzero(flat)
+    return kept if choose is None else kept[choose(len(kept))]

@@ -10,10 +10,7 @@ from keras_sac.bases import Moments
 from keras_sac.calibration._input_moments import RowSketch
 from keras_sac.calibration._observed_kernels import ObservedKernel, as_floats
 from keras_sac.calibration._products import Product, check_finite, see_products
-
-# Rows that a fit needs at most: of every kernel, and for each input and output.
-_ROWS = 1 << 16
-_ROWS_PER_FEATURE = 64
+from keras_sac.calibration._row_choice import random_choice
 
 
 class ProductPairs:
@@ -48,23 +45,23 @@ class ProductPairs:
         """Return whether both layers receive the same, so that nothing before has changed."""
         return all(np.array_equal(as_floats(a.inputs), as_floats(b.inputs)) for a, b in self)
 
-    def moments(self, like: Sequence[Moments | RowSketch]) -> list[Moments | RowSketch]:
+    def moments(
+        self, like: Sequence[Moments | RowSketch], share: float
+    ) -> list[Moments | RowSketch]:
         """Return moments of rows that hold the inputs of the changed layer, then the old outputs.
 
         Args:
             like: the moments of the original inputs, one for each group.
+            share: of the rows that are used, drawn at random.
         """
         kernel, layer = self._kernel, self._layer
         both = [RowSketch(len(m.factor)) if isinstance(m, RowSketch) else Moments() for m in like]
-        # Neighbouring patches are alike: of millions of rows, a random part tells the same.
-        wanted = max(_ROWS, _ROWS_PER_FEATURE * (kernel.in_dim + kernel.units))
-        random, fraction = np.random.default_rng(0), wanted / like[0].count
+        random = np.random.default_rng(0)
         geometry = layer if type(layer) is type(kernel.layer) else None
         for old, new in self:
-            rows, made = kernel.rows(new, geometry, old.mask), kernel.made_rows(old)
-            if fraction < 1:
-                chosen = random.random(len(made)) < fraction
-                rows, made = rows[:, chosen], made[chosen]
+            choose = random_choice(random, share)
+            rows = kernel.rows(new, geometry, old.mask, choose)
+            made = kernel.made_rows(old, choose)
             check_finite(rows, f"the inputs of {kernel.path!r} in the changed model")
             groups = zip(both, rows, np.split(made, len(rows), axis=1), strict=True)
             for moments, inputs, outputs in groups:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,33 +71,25 @@ class Candidate:
         """Return the multiplications of a sample; a layer merges factors where that is cheaper."""
         return min(reading.macs(rank), self.dense["macs"])
 
-    def options(self, round_to: int, budgets: Collection[str]) -> list[Option]:
+    def options(self, round_to: int, finer_below: int) -> list[Option]:
         """Return the ways to treat the kernel: dense, or factors that save something.
 
-        Where multiplications are budgeted, somebody wants a faster model: of two options, one that
-        takes longer and loses more is no choice, even if it has fewer multiplications.
+        Costs are `parameters`, `macs`, and `work`, the time in multiplications.
 
         Args:
             round_to: step of the ranks.
-            budgets: names of what is budgeted, `parameters` or `macs`.
+            finer_below: number of steps below which the ranks are finer.
         """
-        for_speed = "macs" in budgets
-        # Products pad their widths to a multiple of 8 or so: steps between gain no time.
-        finer_below = 1 if for_speed else _FINER_BELOW
-        dense = self.dense
-        found, work = [Option(0.0, dense)], [dense["macs"]]
+        found = [Option(0.0, {**self.dense, "work": self.dense["macs"]})]
         for reading, losses, _ in self.readings:
             for rank in _ranks(round_to, reading.full_rank, finer_below):
                 costs = {"parameters": reading.parameters(rank), "macs": self.macs(reading, rank)}
-                if any(costs[name] < dense[name] for name in dense):
+                if any(costs[name] < self.dense[name] for name in self.dense):
+                    merged = costs["macs"] == self.dense["macs"]
+                    costs["work"] = costs["macs"] if merged else reading.work(rank, round_to)
                     loss = float(losses[rank])
                     found.append(Option(loss, costs, Factors(reading, rank, loss)))
-                    merged = costs["macs"] == dense["macs"]
-                    work.append(dense["macs"] if merged else reading.work(rank, round_to))
-        if not for_speed:
-            return found
-        prices = [[each.costs[name] for each in found] for name in budgets if name != "macs"]
-        return _not_dominated(found, np.array([[each.loss for each in found], work, *prices]).T)
+        return found
 
     def with_rank(self, rank: int) -> Factors | None:
         """Return the factors of a rank in the reading of the fewest MACs; `None` without gain."""
@@ -176,12 +168,14 @@ def choose_by_budgets(
     Raises:
         ValueError: if a budget cannot be met.
     """
-    options = [each.options(round_to, budgets) for each in candidates]
+    # Products pad their widths to a multiple of 8 or so: steps between gain parameters, no time.
+    finer_below = 1 if "macs" in budgets else _FINER_BELOW
+    options = [each.options(round_to, finer_below) for each in candidates]
     # What no choice changes: biases, normalizations, layers that stay.
     fixed = {name: totals[name] - sum(each.dense[name] for each in candidates) for name in budgets}
     left = {name: budgets[name] - fixed[name] for name in budgets}
     try:
-        found = allocate(options, left)
+        found = _allocated(options, left)
     except OutOfBudget as error:
         smallest = {
             name: fixed[name] + sum(min(each.costs[name] for each in part) for part in options)
@@ -199,16 +193,31 @@ def choose_by_budgets(
     return [each.choice for each in found]
 
 
-def _not_dominated(options: list[Option], prices: np.ndarray) -> list[Option]:
-    """Return the options to which no other one is equal or better in all of their prices.
+def _allocated(options: list[list[Option]], budgets: Mapping[str, float]) -> list[Option]:
+    """Return one option for each kernel; with a budget of `macs`, one that gains time.
 
-    Of equal ones the first is returned.
+    Who counts multiplications wants a faster model. Of two options, the one that takes longer and
+    loses more is no choice then, even if it has fewer multiplications. Only where the budget cannot
+    be met otherwise it is.
     """
+    if "macs" not in budgets:
+        return allocate(options, budgets)
+    prices = [*(name for name in budgets if name != "macs"), "work"]
+    try:
+        return allocate([_not_dominated(each, prices) for each in options], budgets)
+    except OutOfBudget:
+        return allocate(options, budgets)
+
+
+def _not_dominated(options: list[Option], names: list[str]) -> list[Option]:
+    """Return the options to which no other one is equal or better in the loss and all costs."""
+    prices = np.array([[each.loss, *(each.costs[name] for name in names)] for each in options])
     found: list[int] = []
+    # In the order of losses, then of costs: only an earlier one can be better.
     for index in np.lexsort(prices.T[::-1]):
         if not any(np.all(prices[each] <= prices[index]) for each in found):
             found.append(index)
-    return [options[index] for index in sorted(found)]
+    return [options[index] for index in found]
 
 
 def _ranks(round_to: int, limit: int, finer_below: int) -> list[int]:

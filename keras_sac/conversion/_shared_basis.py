@@ -39,7 +39,8 @@ def improved_basis(
 
     def product(direction: np.ndarray) -> np.ndarray:
         kernel = np.empty_like(fit.cross)
-        kernel[order] = np.einsum("ir,rbu->biu", direction, learner).reshape(kernel.shape)
+        blocks = np.tensordot(direction, learner, axes=1)  # (rows, blocks, units)
+        kernel[order] = np.moveaxis(blocks, 1, 0).reshape(kernel.shape)
         return fit.inputs.times(kernel)
 
     def gradient(error: np.ndarray) -> np.ndarray:

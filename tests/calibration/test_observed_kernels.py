@@ -7,6 +7,7 @@ from keras import layers as L
 from keras import ops
 
 from keras_sac import Calibration
+from keras_sac.calibration._products import Product
 from tests.marks import needs_channels_first
 
 
@@ -86,6 +87,11 @@ def test_patches_of_convolutions(make, shape, rng):
     axis = -1 if layer.data_format == "channels_last" else 1
     expected = np.moveaxis(numpy(model(x)), axis, -1).reshape(len(made[0]), -1)
     np.testing.assert_allclose(np.maximum(np.concatenate(made, 1), 0), expected, atol=1e-4)
+    # Of many rows some are enough; the mask and the choice leave the same ones in both.
+    product = Product(layer, x, numpy(layer(x)), None, None, False)
+    chosen = rng.permutation(len(made[0]))[:5]
+    some = kernel.rows(product, choose=lambda count: chosen)
+    np.testing.assert_allclose(some, np.stack(patches(layer, x))[:, chosen], atol=1e-6)
     # The kernel is written back as it was.
     written = kernel.from_matrices(kernel.matrices()).astype("float32")
     np.testing.assert_array_equal(written, numpy(layer.kernel))

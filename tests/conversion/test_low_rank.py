@@ -105,7 +105,9 @@ def test_readings_of_a_convolution(layer, shape, rng):
         found = LowRank(reading, kernel.axes, fit)
         last = found.variances[-1]
         assert last < 1e-9, reading.name
-        np.testing.assert_allclose(found.kernel(*found.factors(reading.full_rank)), matrix, atol=1e-5)
+        np.testing.assert_allclose(
+            found.kernel(*found.factors(reading.full_rank)), matrix, atol=1e-5
+        )
         assert (np.diff(found.losses) <= 1e-9).all()
         for rank in (1, 2, reading.full_rank - 1):
             basis, learner = found.factors(rank)

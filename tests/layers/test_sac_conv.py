@@ -33,6 +33,9 @@ def test_patches_times_kernel_is_the_convolution(rng, padding, kernel, strides, 
     )
     got = (patches @ filters.reshape(-1, 5)).reshape(reference.shape)
     np.testing.assert_allclose(got, numpy(reference), atol=1e-4)
+    chosen = rng.permutation(len(patches))[: len(patches) // 2]
+    some = extract_patches(x, kernel, strides, dilation, padding, lambda count: chosen)
+    np.testing.assert_array_equal(some, patches[chosen])
 
 
 @needs_channels_first
