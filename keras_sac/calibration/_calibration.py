@@ -26,7 +26,7 @@ from keras_sac.calibration._input_moments import RowSketch
 from keras_sac.calibration._linear_fit import LinearFit
 from keras_sac.calibration._loss_gradients import LossGradients, loss_function
 from keras_sac.calibration._observed_kernels import ObservedKernel, as_floats, observed_kernels
-from keras_sac.calibration._product_pairs import ProductPairs
+from keras_sac.calibration._product_pairs import MadeRows, ProductPairs
 from keras_sac.calibration._products import Product, check_finite, see_products
 from keras_sac.calibration._row_choice import needed_share, random_choice
 
@@ -69,6 +69,7 @@ class Calibration:
         self._batches = batches
         self._moments: dict[str, list[Source]] = {}
         self._gradients: dict[str, Moments] = {}
+        self._made = MadeRows()
         self._loss_of: Any = None
         self.samples = sum(count for _, _, count in batches)
         self.loss: float | None = None
@@ -246,7 +247,8 @@ class Calibration:
         pairs = ProductPairs(self._model, changed, kernel, layer, [x for x, _, _ in self._batches])
         if pairs.are_equal():
             return self.fits(kernel, centered=centered)
-        both = pairs.moments(self._moments[kernel.key], needed_share(kernel, self.samples))
+        share = needed_share(kernel, self.samples)
+        both = pairs.moments(self._moments[kernel.key], share, self._made)
         return [LinearFit.of_rows(each, kernel.in_dim, centered=centered) for each in both]
 
     def mean_loss(self, model: keras.Model) -> float:

@@ -1,6 +1,6 @@
 """Products of a layer, paired with those of the layer that stands for it in a changed model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,6 +11,33 @@ from keras_sac.calibration._input_moments import RowSketch
 from keras_sac.calibration._observed_kernels import ObservedKernel, as_floats
 from keras_sac.calibration._products import Product, check_finite, see_products
 from keras_sac.calibration._row_choice import random_choice
+
+
+# What a kernel made of a batch: for each call of its layer, the rows, and the mask of its inputs.
+Made = list[tuple[np.ndarray, Any]]
+# Memory of such rows that a calibration keeps, over all kernels.
+_KEPT_BYTES = 1 << 28
+
+
+class MadeRows:
+    """What kernels made of the samples, kept after the first time where memory allows it.
+
+    All refits of a kernel need the same outputs of the original model.
+    """
+
+    def __init__(self):
+        self._batches: dict[str, list[Made]] = {}
+        self._bytes = 0
+
+    def get(self, kernel: ObservedKernel) -> list[Made] | None:
+        """Return what a kernel made, batch by batch; `None` if it is not kept."""
+        return self._batches.get(kernel.key)
+
+    def keep(self, kernel: ObservedKernel, made: list[Made]) -> None:
+        """Keep what a kernel made of all batches."""
+        size = sum(rows.nbytes for batch in made for rows, _ in batch)
+        if self._bytes + size <= _KEPT_BYTES:
+            self._batches[kernel.key], self._bytes = made, self._bytes + size
 
 
 class ProductPairs:
@@ -35,38 +62,51 @@ class ProductPairs:
         self._model, self._changed = model, changed
         self._kernel, self._layer, self._batches = kernel, layer, batches
 
-    def __iter__(self) -> Iterator[tuple[Product, Product]]:
-        for inputs in self._batches:
-            before = _products(self._model, inputs, self._kernel.layer, self._kernel.calls)
-            after = _products(self._changed, inputs, self._layer, self._kernel.calls)
-            yield from zip(before, after, strict=True)
+    def _before(self, inputs: Any) -> list[Product]:
+        return _products(self._model, inputs, self._kernel.layer, self._kernel.calls)
+
+    def _after(self, inputs: Any) -> list[Product]:
+        return _products(self._changed, inputs, self._layer, self._kernel.calls)
 
     def are_equal(self) -> bool:
         """Return whether both layers receive the same, so that nothing before has changed."""
-        return all(np.array_equal(as_floats(a.inputs), as_floats(b.inputs)) for a, b in self)
+        return all(
+            np.array_equal(as_floats(old.inputs), as_floats(new.inputs))
+            for inputs in self._batches
+            for old, new in zip(self._before(inputs), self._after(inputs), strict=True)
+        )
 
     def moments(
-        self, like: Sequence[Moments | RowSketch], share: float
+        self, like: Sequence[Moments | RowSketch], share: float, kept: MadeRows
     ) -> list[Moments | RowSketch]:
         """Return moments of rows that hold the inputs of the changed layer, then the old outputs.
 
         Args:
             like: the moments of the original inputs, one for each group.
-            share: of the rows that are used, drawn at random.
+            share: of the rows that are used, drawn at random, the same in each call.
+            kept: what kernels made, of earlier calls with the same share.
         """
         kernel, layer = self._kernel, self._layer
         both = [RowSketch(len(m.factor)) if isinstance(m, RowSketch) else Moments() for m in like]
         random = np.random.default_rng(0)
         geometry = layer if type(layer) is type(kernel.layer) else None
-        for old, new in self:
-            choose = random_choice(random, share)
-            rows = kernel.rows(new, geometry, old.mask, choose)
-            made = kernel.made_rows(old, choose)
-            check_finite(rows, f"the inputs of {kernel.path!r} in the changed model")
-            groups = zip(both, rows, np.split(made, len(rows), axis=1), strict=True)
-            for moments, inputs, outputs in groups:
-                if len(inputs):
-                    moments.update(np.concatenate([inputs, outputs], axis=1))
+        known, found = kept.get(kernel), []
+        for index, inputs in enumerate(self._batches):
+            after = self._after(inputs)
+            choices = [random_choice(random, share) for _ in after]
+            if known is None:
+                before = zip(self._before(inputs), choices, strict=True)
+                found.append([(kernel.made_rows(old, some), old.mask) for old, some in before])
+            originals = found[-1] if known is None else known[index]
+            for new, choose, (made, mask) in zip(after, choices, originals, strict=True):
+                rows = kernel.rows(new, geometry, mask, choose)
+                check_finite(rows, f"the inputs of {kernel.path!r} in the changed model")
+                groups = zip(both, rows, np.split(made, len(rows), axis=1), strict=True)
+                for moments, x, y in groups:
+                    if len(x):
+                        moments.update(np.concatenate([x, y], axis=1))
+        if known is None:
+            kept.keep(kernel, found)
         return both
 
 
