@@ -12,7 +12,6 @@ from keras_sac.calibration._observed_kernels import ObservedKernel, as_floats
 from keras_sac.calibration._products import Product, check_finite, see_products
 from keras_sac.calibration._row_choice import random_choice
 
-
 # What a kernel made of a batch: for each call of its layer, the rows, and the mask of its inputs.
 Made = list[tuple[np.ndarray, Any]]
 # Memory of such rows that a calibration keeps, over all kernels.

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_sac import SACDense, bases, prune_to_sparsity
+from keras_sac import SACDense, bases, convert_to_sac, prune_to_sparsity
 
 
 def pruned(model, sparsity=0.8):
@@ -120,8 +120,32 @@ def subclassed(last=None):
     return pruned(model)
 
 
+def converted():
+    """What `convert_to_sac` returns."""
+    inputs = keras.Input((8, 8, 3))
+    hidden = layers.Conv2D(12, 3, activation="relu")(inputs)
+    hidden = layers.Conv2D(16, 3, padding="same", strides=2)(hidden)
+    hidden = layers.BatchNormalization()(hidden)
+    hidden = layers.Conv2D(12, 3, padding="same", activation="relu")(hidden)
+    hidden = layers.Dense(10)(layers.Flatten()(hidden))
+    x = np.random.default_rng(5).normal(size=(40, 8, 8, 3)).astype("float32")
+    model, report = convert_to_sac(keras.Model(inputs, hidden), x, parameters=0.4, verbose=0)
+    assert (report["method"] == "low_rank").sum() >= 3
+    return model
+
+
 MODELS = (
-    *(two_inputs, dicts, recurrent, unrolled, attention, half_precision, sparse_head, fixed_batch),
+    *(
+        converted,
+        two_inputs,
+        dicts,
+        recurrent,
+        unrolled,
+        attention,
+        half_precision,
+        sparse_head,
+        fixed_batch,
+    ),
     *(without_input, transposed, subclassed),
 )
 # The formats that each backend writes, and the models to export.
@@ -129,7 +153,7 @@ WRITTEN_HERE = {
     "tensorflow": (("tf_saved_model", "litert", "openvino", "onnx"), MODELS),
     "torch": (("onnx", "openvino", "torch"), MODELS),
     # Written by torch, in another process.
-    "jax": (("onnx",), (two_inputs, dicts, sparse_head, subclassed)),
+    "jax": (("onnx",), (converted, two_inputs, dicts, sparse_head, subclassed)),
 }
 # Models with layers for which LiteRT has no operations.
 NOT_IN_LITERT = (recurrent, half_precision)
