@@ -90,6 +90,9 @@ bench: $(VENV)/.installed-all
 	@set -e; for backend in torch tensorflow; do \
 	    KERAS_BACKEND=$$backend $(BIN)/python benchmarks/bench_zoo.py; \
 	done
+	@set -e; for backend in $(BACKENDS); do \
+	    KERAS_BACKEND=$$backend $(BIN)/python benchmarks/bench_families.py; \
+	done
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "keras_sac needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

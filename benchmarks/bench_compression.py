@@ -3,11 +3,15 @@
     KERAS_BACKEND=torch python benchmarks/bench_compression.py
 
 The network is the CIFAR-10 CNN of `experiments/compress_trained.py` with random weights and inputs,
-because times do not depend on what was learned. Measured are a pass of `predict`, calibrations
-without and with labels, conversion to half of the multiplications and pruning of 90 %; then the
-latency of the network, its conversion, and the same number of multiplications by narrower layers,
-in Keras and in the engines of exported files. Beside the time of a calibration stands the least
-that its products of rows can take, by the speed of one large product of this machine.
+because times do not depend on what was learned. Measured are
+
+- a pass of `predict`, calibrations without and with labels, conversion to half of the
+  multiplications and pruning of 90 %. Beside the time of a calibration stands the least that its
+  products of rows can take, by the speed of one large product of this machine;
+- the latency of the network, its conversion, and the same number of multiplications by narrower
+  layers, in Keras and in the engines of exported files;
+- the latency of single convolutions of the network and of their factors in each reading, and by
+  least squares over them how many multiplications take as long as a value between the factors.
 """
 
 import dataclasses
@@ -35,6 +39,9 @@ sys.path.append(str(HERE.parent / "experiments"))
 from harness.trained_networks import cifar_cnn  # noqa: E402
 
 FILES = {"onnx": "model.onnx", "litert": "model.tflite"}
+# Convolutions of the network: size of the images, channels, filters.
+CONVOLUTIONS = ((32, 3, 32), (32, 32, 32), (16, 64, 64), (8, 128, 128))
+FRACTIONS = (0.75, 0.5, 0.25)
 
 
 @dataclasses.dataclass
@@ -120,12 +127,14 @@ def costs(options: Options, model: keras.Model, x: np.ndarray, y: np.ndarray) ->
     found["calibration_vs_predict"] = (found["calibration_s"] - found["products_floor_s"]) / found[
         "predict_s"
     ]
-    found["convert_s"] = seconds(
-        lambda: keras_sac.convert_to_sac(model, calibration, macs=options.macs, verbose=0), 1
-    )
-    found["prune_s"] = seconds(
-        lambda: keras_sac.prune_with_data(model, calibration, sparsity=0.9, verbose=0), 1
-    )
+    # The first time: another conversion finds what the original layers made.
+    start = time.perf_counter()
+    keras_sac.convert_to_sac(model, calibration, macs=options.macs, verbose=0)
+    found["convert_s"] = time.perf_counter() - start
+    calibration = calibrated(y=y)
+    start = time.perf_counter()
+    keras_sac.prune_with_data(model, calibration, sparsity=0.9, verbose=0)
+    found["prune_s"] = time.perf_counter() - start
     return found
 
 
@@ -163,6 +172,66 @@ def latencies(options: Options, models: dict[str, keras.Model], x: np.ndarray) -
     return table
 
 
+def layer_options(options: Options) -> pd.DataFrame:
+    """Return the latencies of single convolutions and of their factors, in Keras.
+
+    A row: the multiplications of an image, the values between the factors, and the time.
+    """
+    batch, rows = max(options.batch_sizes), []
+    for size, channels, filters in CONVOLUTIONS:
+        x = np.random.default_rng(options.seed).normal(size=(batch, size, size, channels))
+        dense = 9 * channels * filters
+        # Of each reading the entries for a rank, and the largest rank.
+        readings = {
+            "patches": (9 * channels + filters, 9 * channels),
+            "channels": (channels + 9 * filters, channels),
+            "spatial": (3 * channels + 3 * filters, 3 * channels),
+        }
+        tried: dict[tuple[str, int], keras.layers.Layer] = {
+            ("dense", 0): keras.layers.Conv2D(filters, 3, padding="same")
+        }
+        for reading, (entries, largest) in readings.items():
+            for fraction in FRACTIONS:
+                rank = 8 * round(fraction * dense / entries / 8)
+                if 0 < rank <= largest and rank * entries < dense:
+                    tried[reading, rank] = keras_sac.SACConv2D(
+                        filters, 3, "random", rank=rank, reading=reading, padding="same"
+                    )
+        times: dict[tuple[str, int], list[float]] = {each: [] for each in tried}
+        for _ in range(options.rounds):
+            for each, layer in tried.items():
+                model = keras.Sequential([keras.Input((size, size, channels)), layer])
+                table = keras_sac.latency(model, x.astype("float32"), batch_sizes=(batch,))
+                times[each].append(float(table["median_ms"].iloc[0]))
+        rows += [
+            {
+                "convolution": f"{size}x{size}, {channels} to {filters}",
+                "reading": reading,
+                "rank": rank,
+                "macs": size**2 * (rank * readings[reading][0] if rank else dense),
+                "values": size**2 * rank,
+                "ms": float(np.median(found)),
+                "of dense": float(np.median(found) / np.median(times["dense", 0])),
+            }
+            for (reading, rank), found in times.items()
+        ]
+    return pd.DataFrame(rows)
+
+
+def macs_of_a_value(table: pd.DataFrame) -> float:
+    """Return how many multiplications take as long as a value between the factors.
+
+    Least squares `t - t_dense = a (macs - macs_dense) + b values` over wide convolutions.
+    """
+    changes = []
+    for _, rows in table[~table["convolution"].str.contains(", 3 to")].groupby("convolution"):
+        dense = rows[rows["reading"] == "dense"].iloc[0]
+        changes.append(rows.assign(macs=rows["macs"] - dense["macs"], ms=rows["ms"] - dense["ms"]))
+    found = pd.concat(changes)
+    a, b = np.linalg.lstsq(found[["macs", "values"]].to_numpy(float), found["ms"], rcond=None)[0]
+    return float(b / a)
+
+
 def main() -> None:
     """Measure, print the tables, write the result."""
     options = tyro.cli(Options, description=__doc__)
@@ -178,6 +247,10 @@ def main() -> None:
     by_reading = {"dense": model, "converted": small, "narrower": narrower(options.macs**0.5)}
     table = latencies(options, by_reading, x)
     print(table.round(3).to_string(index=False))
+    layers = layer_options(options)
+    found["macs_of_a_value"] = macs_of_a_value(layers)
+    print(layers.round(3).to_string(index=False))
+    print(f"a value takes as long as {found['macs_of_a_value']:.0f} multiplications")
     backend = keras.config.backend()
     output = options.output or HERE / "results" / f"bench_compression-{backend}.json"
     write_result(
@@ -187,6 +260,7 @@ def main() -> None:
             "environment": environment(),
             "costs": found,
             "latencies": table.to_dict("records"),
+            "layers": layers.to_dict("records"),
             "report": report.to_dict("records"),
         },
     )
