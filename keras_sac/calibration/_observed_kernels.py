@@ -26,6 +26,8 @@ from keras_sac.calibration._products import Product, see_products, watched_produ
 # Rounding of a long sum in single precision, relative to the largest output.
 _TOLERANCE = 1e-2
 _CHECKED_ROWS = 256
+# Samples of the passes that find the kernels.
+_SAMPLES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +173,7 @@ def observed_kernels(
     Raises:
         ValueError: if `targets` match nothing.
     """
-    paths = layer_paths(model)
+    paths, inputs = layer_paths(model), _few(model, inputs)
     candidates, reasons = _candidates(paths)
     layers = [paths[path] for path in {path: None for path, _ in candidates}]
     selected = {id(each) for each in select_layers(model, targets, layers, purpose="calibrated")}
@@ -208,6 +210,14 @@ def observed_kernels(
     order = {layer: position for position, layer in enumerate(products)}
     found.sort(key=lambda each: order[id(each.layer)])
     return found, reasons
+
+
+def _few(model: keras.Model, inputs: Any) -> Any:
+    """Return the first samples of a batch, or all where the size of the batch is fixed."""
+    sizes = [each.shape[0] for each in getattr(model, "inputs", None) or []]
+    if any(sizes):
+        return inputs
+    return keras.tree.map_structure(lambda x: None if x is None else x[:_SAMPLES], inputs)
 
 
 def _candidates(
