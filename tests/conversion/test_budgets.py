@@ -49,7 +49,7 @@ def models():
     ]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     index=st.integers(0, 1),
     parameters=st.none() | st.floats(0.05, 1.0),
