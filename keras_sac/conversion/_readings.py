@@ -10,8 +10,8 @@ from keras_sac._model import KernelAxes
 from keras_sac.calibration import ObservedKernel
 from keras_sac.layers import READINGS, ConvReading, Window
 
-# Multiplications that take as long as a value between the factors: on a CPU, by engine and shapes,
-# up to 80 in wide layers and more in narrow ones, by `benchmarks/bench_compression.py`.
+# Multiplications that count for a value between the factors: a compromise of the engines and shapes
+# that `benchmarks/bench_compression.py` measures.
 _WORK_OF_VALUE = 64
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
