@@ -15,6 +15,7 @@ keeps the results of the others.
 """
 
 import dataclasses
+import importlib.metadata
 import json
 import pathlib
 import time
@@ -30,7 +31,7 @@ from zoo_models import bert, gpt2, inputs_for, vit
 
 import keras_sac
 from keras_sac.analysis import environment
-from timing import write_result, write_text
+from timing import earlier_results, write_result, write_text
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 LARGEST_DIFFERENCE = 1e-4
@@ -202,15 +203,15 @@ def table(folder: pathlib.Path) -> str:
 def main() -> None:
     """Check every family; write result and table."""
     options = tyro.cli(Options, description=__doc__)
-    facts = {
+    facts: dict[str, Any] = {
         "samples": options.samples,
         "max_features": options.max_features,
         "seed": options.seed,
         "environment": environment(),
     }
-    before = json.loads(options.output.read_text()) if options.output.exists() else {}
+    facts["environment"]["versions"]["keras-hub"] = importlib.metadata.version("keras-hub")
     # Families that were measured before, with the same versions, stay in the result.
-    known = before.get("families", {}) if {k: before.get(k) for k in facts} == facts else {}
+    known = earlier_results(options.output, facts, "families")
     for family in options.families:
         try:
             known[family] = measure(family, options)

@@ -35,7 +35,7 @@ from zoo_models import MODELS, inputs_for
 
 import keras_sac
 from keras_sac.analysis import environment
-from timing import write_result, write_text
+from timing import earlier_results, write_result, write_text
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 # Zeros of a model: half, but for one weight of each small kernel.
@@ -193,9 +193,7 @@ def main() -> None:
     # Models that were measured before, with the same versions, stay in the result.
     facts: dict[str, Any] = {"seed": options.seed, "environment": environment()}
     facts["environment"]["versions"]["keras-hub"] = importlib.metadata.version("keras-hub")
-    before = json.loads(options.output.read_text()) if options.output.exists() else {}
-    kept = before.get("models", {}) if {k: before.get(k) for k in facts} == facts else {}
-    found = {**kept, **measure(options)}
+    found = {**earlier_results(options.output, facts, "models"), **measure(options)}
     ordered = {name: found[name] for name in MODELS if name in found}
     write_result(options.output, {**facts, "models": ordered})
     text = table()

@@ -30,6 +30,19 @@ def run_child(script: pathlib.Path, options: dict[str, Any], **variables: str | 
     return run({**options, "file": str(script)}, **{"TF_CPP_MIN_LOG_LEVEL": "3", **variables})
 
 
+def earlier_results(path: pathlib.Path, facts: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return the results in a file that were measured under the same facts, else none.
+
+    Args:
+        path: of the file.
+        facts: JSON values: options and environment of this run.
+        key: name of the results in the file.
+    """
+    before = json.loads(path.read_text()) if path.exists() else {}
+    same = {name: before.get(name) for name in facts} == facts
+    return before.get(key, {}) if same else {}
+
+
 def write_result(path: pathlib.Path, result: dict[str, Any]) -> None:
     """Write a result as JSON with seven significant digits, whole or not at all.
 

@@ -5,11 +5,17 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras_hub import models as hub  # pyright: ignore[reportMissingImports]
 
 # Tokens in the vocabulary, and lengths of the sequences.
 TOKENS, LENGTH, FRAMES, BINS = 50, 10, 24, 8
 _BLOCKS = {"vocabulary_size": TOKENS, "num_layers": 2, "hidden_dim": 16, "intermediate_dim": 32}
+
+
+def hub() -> Any:
+    """Return the models of KerasHub. The others of this file do not need it."""
+    from keras_hub import models  # pyright: ignore[reportMissingImports]
+
+    return models
 
 
 def mobilenet() -> keras.Model:
@@ -24,32 +30,32 @@ def efficientnet() -> keras.Model:
 
 def bert() -> keras.Model:
     """Return a BERT encoder of two blocks, with learned positions."""
-    return hub.BertBackbone(num_heads=2, max_sequence_length=LENGTH + 2, **_BLOCKS)
+    return hub().BertBackbone(num_heads=2, max_sequence_length=LENGTH + 2, **_BLOCKS)
 
 
 def gpt2() -> keras.Model:
     """Return a GPT-2 decoder of two blocks, with learned positions."""
-    return hub.GPT2Backbone(num_heads=2, max_sequence_length=LENGTH + 2, **_BLOCKS)
+    return hub().GPT2Backbone(num_heads=2, max_sequence_length=LENGTH + 2, **_BLOCKS)
 
 
 def llama() -> keras.Model:
     """Return a Llama decoder of two blocks, with rotary positions and grouped queries."""
-    return hub.LlamaBackbone(num_query_heads=4, num_key_value_heads=2, **_BLOCKS)
+    return hub().LlamaBackbone(num_query_heads=4, num_key_value_heads=2, **_BLOCKS)
 
 
 def gemma() -> keras.Model:
     """Return a Gemma decoder of two blocks."""
-    return hub.GemmaBackbone(num_query_heads=2, num_key_value_heads=1, head_dim=8, **_BLOCKS)
+    return hub().GemmaBackbone(num_query_heads=2, num_key_value_heads=1, head_dim=8, **_BLOCKS)
 
 
 def t5() -> keras.Model:
     """Return a T5 encoder and decoder of two blocks each, with relative positions."""
-    return hub.T5Backbone(num_heads=2, **_BLOCKS)
+    return hub().T5Backbone(num_heads=2, **_BLOCKS)
 
 
 def whisper() -> keras.Model:
     """Return a Whisper encoder of spectrograms, and a decoder, of two blocks each."""
-    return hub.WhisperBackbone(
+    return hub().WhisperBackbone(
         num_heads=2,
         num_mels=BINS,
         max_encoder_sequence_length=FRAMES,
@@ -60,7 +66,7 @@ def whisper() -> keras.Model:
 
 def vit() -> keras.Model:
     """Return a vision transformer of two blocks, for images of 16 x 16."""
-    return hub.ViTBackbone(
+    return hub().ViTBackbone(
         image_shape=(16, 16, 3),
         patch_size=(4, 4),
         num_layers=2,
@@ -72,7 +78,7 @@ def vit() -> keras.Model:
 
 def resnet() -> keras.Model:
     """Return a ResNet of two stages, for images of 32 x 32."""
-    return hub.ResNetBackbone(
+    return hub().ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[3],
         stackwise_num_filters=[64, 64],

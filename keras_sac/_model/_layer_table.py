@@ -157,8 +157,11 @@ class LayerKind:
             mask: of the inputs, where they have one.
             choose: from the number of rows to the numbers of those that are wanted.
         """
-        found = self.kernel_rows(layer, inputs, mask)
-        return {name: rows[..., choose(rows.shape[-2]), :] for name, rows in found.items()}
+        return {
+            # What is no matrix is for the caller to refuse.
+            name: rows if rows.ndim < 2 else rows[..., choose(rows.shape[-2]), :]
+            for name, rows in self.kernel_rows(layer, inputs, mask).items()
+        }
 
     def output_rows(self, layer: Any, outputs: np.ndarray) -> np.ndarray:
         """Return the outputs as rows, in the order of `rows` and of the columns of the matrix.

@@ -138,16 +138,19 @@ class ObservedKernel:
     def made_rows(self, product: Product, choose: Choose | None = None) -> np.ndarray:
         """Return what the kernel makes of the inputs of a product, as rows `(rows, units)`."""
         if self.offset is not None:
-            rows = self.kind.output_rows(self.layer, as_floats(product.outputs))
-            return rows[_numbers(len(rows), product.mask, choose)] - self.offset
+            return self.output_rows(product.outputs, product.mask, choose) - self.offset
         rows = self.rows(product, mask=product.mask, choose=choose)
         made = rows @ self.matrices().astype(rows.dtype)
         return np.moveaxis(made, 0, 1).reshape(rows.shape[1], -1)
 
-    def output_rows(self, tensor: Any, mask: Any = None) -> np.ndarray:
+    def output_rows(
+        self, tensor: Any, mask: Any = None, choose: Choose | None = None
+    ) -> np.ndarray:
         """Return the outputs of a product, or their gradients, as rows `(rows, units)`."""
         rows = self.kind.output_rows(self.layer, as_floats(tensor))
-        return rows if mask is None else rows[_numbers(len(rows), mask)]
+        if mask is None and choose is None:
+            return rows
+        return rows[_numbers(len(rows), mask, choose)]
 
 
 def as_floats(tensor: Any) -> np.ndarray:

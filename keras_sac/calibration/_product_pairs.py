@@ -19,24 +19,25 @@ _KEPT_BYTES = 1 << 28
 
 
 class MadeRows:
-    """What kernels made of the samples, kept after the first time where memory allows it.
+    """What kernels made of the samples, kept after the first time while memory allows it.
 
     All refits of a kernel need the same outputs of the original model.
     """
 
     def __init__(self):
-        self._batches: dict[str, list[Made]] = {}
+        self._made: dict[tuple[str, int], Made] = {}
         self._bytes = 0
 
-    def get(self, kernel: ObservedKernel) -> list[Made] | None:
-        """Return what a kernel made, batch by batch; `None` if it is not kept."""
-        return self._batches.get(kernel.key)
+    def get(self, kernel: ObservedKernel, batch: int) -> Made | None:
+        """Return what a kernel made of a batch; `None` if it is not kept."""
+        return self._made.get((kernel.key, batch))
 
-    def keep(self, kernel: ObservedKernel, made: list[Made]) -> None:
-        """Keep what a kernel made of all batches."""
-        size = sum(rows.nbytes for batch in made for rows, _ in batch)
+    def keep(self, kernel: ObservedKernel, batch: int, made: Made) -> None:
+        """Keep what a kernel made of a batch, if there is room."""
+        size = sum(rows.nbytes for rows, _ in made)
         if self._bytes + size <= _KEPT_BYTES:
-            self._batches[kernel.key], self._bytes = made, self._bytes + size
+            self._made[kernel.key, batch] = made
+            self._bytes += size
 
 
 class ProductPairs:
@@ -89,14 +90,14 @@ class ProductPairs:
         both = [RowSketch(len(m.factor)) if isinstance(m, RowSketch) else Moments() for m in like]
         random = np.random.default_rng(0)
         geometry = layer if type(layer) is type(kernel.layer) else None
-        known, found = kept.get(kernel), []
         for index, inputs in enumerate(self._batches):
             after = self._after(inputs)
             choices = [random_choice(random, share) for _ in after]
-            if known is None:
+            originals = kept.get(kernel, index)
+            if originals is None:
                 before = zip(self._before(inputs), choices, strict=True)
-                found.append([(kernel.made_rows(old, some), old.mask) for old, some in before])
-            originals = found[-1] if known is None else known[index]
+                originals = [(kernel.made_rows(old, some), old.mask) for old, some in before]
+                kept.keep(kernel, index, originals)
             for new, choose, (made, mask) in zip(after, choices, originals, strict=True):
                 rows = kernel.rows(new, geometry, mask, choose)
                 check_finite(rows, f"the inputs of {kernel.path!r} in the changed model")
@@ -104,8 +105,6 @@ class ProductPairs:
                 for moments, x, y in groups:
                     if len(x):
                         moments.update(np.concatenate([x, y], axis=1))
-        if known is None:
-            kept.keep(kernel, found)
         return both
 
 

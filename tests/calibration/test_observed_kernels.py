@@ -7,6 +7,7 @@ from keras import layers as L
 from keras import ops
 
 from keras_sac import Calibration
+from keras_sac._model import kind_of
 from keras_sac.calibration._products import Product
 from tests.marks import needs_channels_first
 
@@ -283,6 +284,22 @@ def test_kernels_without_products_have_a_reason(rng):
     assert set(calibration.reasons) == {"table:embeddings", "steps:kernel"}
     table = calibration.summary()
     assert (table["reason"] != "").tolist() == [False, True, True]
+
+
+def test_rows_of_a_wrong_shape_are_refused(rng, monkeypatch):
+    kind = kind_of(L.Dense)
+    monkeypatch.setattr(type(kind), "rows", lambda self, layer, inputs: inputs[0])
+    model = model_of(L.Dense(4, name="first"), shape=(5,))
+    with pytest.raises(ValueError, match=r"first:kernel: its rows have the shape \(1, 5\)"):
+        Calibration.from_data(model, np.ones((9, 5), "float32"), verbose=0)
+
+
+def test_a_batch_of_fixed_size(rng):
+    model = keras.Sequential([keras.Input(batch_shape=(12, 5)), L.Dense(4, name="first")])
+    x = rng.normal(size=(24, 5)).astype("float32")
+    calibration = Calibration.from_data(model, x, batch_size=12, verbose=0)
+    assert_moments(calibration, "first:kernel", x[None])
+    assert calibration.kernels[0].uses == 1
 
 
 def normalized(*, residual=False, twice=False, axis=-1):

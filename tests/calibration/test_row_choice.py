@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_sac import Calibration, convert_to_sac
-from keras_sac.calibration import _row_choice
+from keras_sac.calibration import _product_pairs, _row_choice
 
 
 @pytest.fixture
@@ -53,6 +53,28 @@ def test_moments_and_conversion_from_a_part(images, monkeypatch):
     assert report["measured_loss"].tolist() == pytest.approx(
         expected["measured_loss"].tolist(), rel=0.3, abs=0.02
     )
+
+
+@pytest.mark.parametrize("limit", [0, 20_000, 1 << 28])
+def test_what_is_kept_of_the_original_changes_nothing(limit, images, monkeypatch):
+    keras.utils.set_random_seed(0)
+    model = small_cnn()
+    monkeypatch.setattr(_row_choice, "_ROWS", 600)
+    monkeypatch.setattr(_row_choice, "_ROWS_PER_FEATURE", 1)
+    monkeypatch.setattr(_product_pairs, "_KEPT_BYTES", limit)
+    calibration = Calibration.from_data(model, images, batch_size=10, verbose=0)
+    options = {"parameters": 0.6, "round_to": 2, "verbose": 0}
+    first, _ = convert_to_sac(model, calibration, **options)
+    fresh = Calibration.from_data(model, images, batch_size=10, verbose=0)
+    expected, _ = convert_to_sac(model, fresh, **options)
+    again, report = convert_to_sac(model, calibration, **options)
+    assert (report["method"] != "none").sum() > 1  # one is fitted on changed inputs
+    for other in (first, again):
+        for one, two in zip(expected.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_allclose(one, two, atol=1e-6)
+    kept = sum(r.nbytes for made in calibration._made._made.values() for r, _ in made)
+    assert kept <= limit
+    assert bool(kept) == bool(limit)
 
 
 @pytest.mark.backend_free
