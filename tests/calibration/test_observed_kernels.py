@@ -295,11 +295,24 @@ def test_rows_of_a_wrong_shape_are_refused(rng, monkeypatch):
 
 
 def test_a_batch_of_fixed_size(rng):
-    model = keras.Sequential([keras.Input(batch_shape=(12, 5)), L.Dense(4, name="first")])
-    x = rng.normal(size=(24, 5)).astype("float32")
+    states = L.SimpleRNN(3, stateful=True, name="states")  # one for each of 12 samples
+    model = keras.Sequential([keras.Input(batch_shape=(12, 4, 5)), states, L.Dense(4, name="last")])
+    x = rng.normal(size=(24, 4, 5)).astype("float32")
     calibration = Calibration.from_data(model, x, batch_size=12, verbose=0)
-    assert_moments(calibration, "first:kernel", x[None])
-    assert calibration.kernels[0].uses == 1
+    assert_moments(calibration, "states:kernel", [x.reshape(-1, 5)])
+    assert calibration.kernels[0].uses == 4
+
+
+def test_values_that_a_mask_hides_are_not_looked_at(rng):
+    table = L.Embedding(9, 4, mask_zero=True, name="table")
+    model = model_of(table, L.Dense(3, name="last"), shape=(5,), dtype="int32")
+    vectors = rng.normal(size=(9, 4)).astype("float32")
+    vectors[0] = np.nan
+    table.embeddings.assign(vectors)
+    x = rng.integers(1, 9, (6, 5))
+    x[:, 3:] = 0
+    calibration = Calibration.from_data(model, x, targets="last", verbose=0)
+    assert_moments(calibration, "last:kernel", [vectors[x[:, :3]].reshape(-1, 4)])
 
 
 def normalized(*, residual=False, twice=False, axis=-1):
