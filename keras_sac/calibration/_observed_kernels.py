@@ -328,12 +328,17 @@ def _only_receivers(
             for new, old in zip(outputs(shifted), original, strict=True)
         )
 
+    def passing(group: list[int]) -> list[int]:
+        """Return the members of a group that pass; halves are tried where not all of them do."""
+        if unnoticed(set(group)):
+            return group
+        half = len(group) // 2
+        return [*passing(group[:half]), *passing(group[half:])] if half else []
+
     if not followers:
         return {}
     original = outputs(set())
-    if unnoticed(set(followers)):
-        return followers
-    return {layer: norm for layer, norm in followers.items() if unnoticed({layer})}
+    return {layer: followers[layer] for layer in passing(list(followers))}
 
 
 def _same_units(kernel: ObservedKernel, norm: Any, product: Product) -> bool:
