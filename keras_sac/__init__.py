@@ -26,6 +26,7 @@ from keras_sac import (
     layers,
     pruning,
     regularization,
+    removal,
     sparse_file,
     sparse_runtime,
     tfmot,
@@ -69,6 +70,7 @@ from keras_sac.pruning import (
     sparsity,
 )
 from keras_sac.regularization import ProximalL1, add_kernel_l1
+from keras_sac.removal import remove_units, remove_zero_filters
 from keras_sac.sparse_file import load_sparse, save_sparse
 from keras_sac.sparse_runtime import to_sparse_runtime
 
@@ -121,6 +123,9 @@ __all__ = [
     "recalibrate_batch_norm",
     "register_layer",
     "regularization",
+    "removal",
+    "remove_units",
+    "remove_zero_filters",
     "save_sparse",
     "sparse_file",
     "sparse_runtime",

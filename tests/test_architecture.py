@@ -41,6 +41,7 @@ ARROWS = {
     "layers": {"bases"},
     "calibration": {"analysis", "bases"},
     "conversion": {"calibration", "layers"},
+    "removal": {"calibration"},
     "deployment": {"conversion", "layers"},
     "tfmot": {"pruning"},
     "__main__": {"analysis", "deployment", "sparse_file"},

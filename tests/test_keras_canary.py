@@ -46,6 +46,7 @@ PRIVATE = {
     "_build_at_init": {"_head_layers.py"},
     "_kernel_regularizer": {"_kernel_l1.py"},
     "_input_shape_arg": {"_keras_patches.py"},
+    "_run_through_graph": {"_graphs.py"},
     "_tracker": {"_copying.py"},
     "_autocast": {"_copying.py"},
     "_call_context_args": {"_copying.py"},
@@ -87,6 +88,21 @@ def test_losses_of_a_call_are_in_two_attributes():
     attributes = vars(L.Dense(2, activity_regularizer="l2"))
     assert list(attributes["_losses"]) == []
     assert attributes["_loss_ids"] == set()
+
+
+def test_a_functional_model_runs_on_anything():
+    i = keras.Input((3,))
+    layer = L.Dense(2)
+    model = keras.Model(i, [keras.ops.relu(layer(i)), layer(i)])
+    seen = []
+
+    def operation(each):
+        seen.append(each)
+        return lambda *args: f"{each.name}({args[0]})"
+
+    made = model._run_through_graph(["x"], operation_fn=operation)
+    assert seen.count(layer) == 2
+    assert made == [f"{seen[-1].name}({layer.name}(x))", f"{layer.name}(x)"]
 
 
 def test_the_default_build_is_marked():
@@ -376,7 +392,7 @@ def test_the_list_is_complete():
 
 def hasattr_anywhere(name):
     """Whether a layer, a model, an optimizer, a variable or a tensor of Keras has the name."""
-    model = trained()
+    model, i = trained(), keras.Input((1,))
     objects = (
         model,
         model.layers[0],
@@ -384,5 +400,6 @@ def hasattr_anywhere(name):
         model.weights[0],
         model.inputs[0],
         L.MultiHeadAttention(2, 3),
+        keras.Model(i, i),
     )
     return any(hasattr(each, name) for each in objects)

@@ -20,7 +20,7 @@ from keras_sac._model._compiling import compile_like
 from keras_sac._model._copying import Copies
 from keras_sac._model._drawn_inputs import Batch, comparison_batches
 from keras_sac._model._einsum_equation import EinsumEquation
-from keras_sac._model._graphs import check_graph, is_graph, reachable_layers
+from keras_sac._model._graphs import check_graph, is_graph, reachable_layers, run_graph
 from keras_sac._model._input_batches import input_batches, sample_batches
 from keras_sac._model._kernels import Kernel, check_model, describe, kernels_of
 from keras_sac._model._labelled_batches import labelled_batches

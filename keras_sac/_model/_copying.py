@@ -37,6 +37,8 @@ class Copies:
 
     def __init__(self, call_function: Callable[..., Any] | None = None) -> None:
         self._call_function = call_function
+        # Other shapes of inputs of Functional and Sequential models, by the `id` of the tensor.
+        self.shapes: dict[int, tuple[int | None, ...]] = {}
         # The originals are kept alive, so that no two objects have the same id.
         self._made: dict[int, tuple[Any, Any]] = {}
 
@@ -77,15 +79,14 @@ class Copies:
         compiled, model.compiled = model.compiled, False
         sequential = isinstance(model, keras.Sequential)
         try:
-            # Operations such as `+` have no state, so the graphs share them.
             new = keras.models.clone_model(
                 model,
                 # Keras would name the inputs after tensors, and forget which are optional.
-                input_tensors=None if sequential else _new_inputs(model),
+                input_tensors=self._other_input(model)
+                if sequential
+                else _new_inputs(model, self.shapes),
                 call_function=None if sequential else self._call_function,
-                clone_function=lambda each: (
-                    self.of(each) if isinstance(each, keras.layers.Layer) else each
-                ),
+                clone_function=self._layer_or_operation,
             )
         finally:
             model.compiled = compiled
@@ -95,6 +96,16 @@ class Copies:
             new.trainable = False
         self.put(model, new)
         return new
+
+    def _other_input(self, model: keras.Sequential) -> list[keras.KerasTensor] | None:
+        (tensor,) = model.inputs
+        shape = self.shapes.get(id(tensor))
+        return None if shape is None else [keras.Input(batch_shape=shape, dtype=tensor.dtype)]
+
+    def _layer_or_operation(self, each: Any) -> Any:
+        # Operations such as `+` have no state, so the graphs share them.
+        known = isinstance(each, keras.layers.Layer) or id(each) in self._made
+        return self.of(each) if known else each
 
     def _layer(self, layer: Any) -> Any:
         new, kept = _without_state(layer)
@@ -136,7 +147,7 @@ class Copies:
         return new
 
 
-def _new_inputs(model: keras.Model) -> Any:
+def _new_inputs(model: keras.Model, shapes: dict[int, tuple[int | None, ...]]) -> Any:
     """Return new inputs for a Functional model, in the structure of its inputs."""
     layers = [each for each in model.layers if isinstance(each, keras.layers.InputLayer)]
     of_tensor = {id(each.output): each for each in layers}
@@ -144,7 +155,7 @@ def _new_inputs(model: keras.Model) -> Any:
     def new(tensor: keras.KerasTensor) -> keras.KerasTensor:
         layer = of_tensor.get(id(tensor))
         return keras.Input(
-            batch_shape=tensor.shape,
+            batch_shape=shapes.get(id(tensor), tensor.shape),
             dtype=tensor.dtype,
             sparse=tensor.sparse,
             optional=getattr(layer, "optional", False),

@@ -1,6 +1,7 @@
 """Functional and Sequential models: graphs of layers that can be exchanged."""
 
-from typing import TypeGuard
+from collections.abc import Callable, Sequence
+from typing import Any, TypeGuard
 
 import keras
 
@@ -46,3 +47,29 @@ def reachable_layers(model: keras.Model) -> list[keras.layers.Layer]:
         inner = reachable_layers(layer) if is_graph(layer) else [layer]
         found.update((id(each), each) for each in inner)
     return list(found.values())
+
+
+def run_graph(
+    model: keras.Model, inputs: Sequence[Any], call: Callable[[Any, tuple, dict], Any]
+) -> list[Any]:
+    """Run a Functional or Sequential model node by node, on anything in the place of tensors.
+
+    Args:
+        model: built.
+        inputs: what stands for each of `model.inputs`.
+        call: from a layer or operation, its arguments and its named arguments to its outputs.
+
+    Returns:
+        What stands for each of `model.outputs`.
+    """
+    if isinstance(model, keras.Sequential):
+        (value,) = inputs
+        for layer in model.layers:
+            value = call(layer, (value,), {})
+        return keras.tree.flatten(value)
+    # `clone_model` calls operations in the same order, but on symbolic tensors only.
+    outputs = model._run_through_graph(
+        list(inputs),
+        operation_fn=lambda each: lambda *args, **kwargs: call(each, args, kwargs),
+    )
+    return keras.tree.flatten(outputs)

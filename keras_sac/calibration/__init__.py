@@ -5,12 +5,14 @@ from keras_sac.calibration._batch_norm import recalibrate_batch_norm, recalibrat
 from keras_sac.calibration._calibration import Calibration
 from keras_sac.calibration._change_report import change_report
 from keras_sac.calibration._changed_kernel import ChangedKernel, predicted_loss, relative_error
+from keras_sac.calibration._kernel_part import KernelPart
 from keras_sac.calibration._linear_fit import LinearFit
 from keras_sac.calibration._observed_kernels import ObservedKernel
 
 __all__ = [
     "Calibration",
     "ChangedKernel",
+    "KernelPart",
     "LinearFit",
     "ObservedKernel",
     "as_calibration",

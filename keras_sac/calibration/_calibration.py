@@ -23,6 +23,7 @@ from keras_sac.calibration._calibration_file import (
 )
 from keras_sac.calibration._fingerprint import fingerprint
 from keras_sac.calibration._input_moments import RowSketch
+from keras_sac.calibration._kernel_part import KernelPart
 from keras_sac.calibration._linear_fit import LinearFit
 from keras_sac.calibration._loss_gradients import LossGradients, loss_function
 from keras_sac.calibration._observed_kernels import ObservedKernel, as_floats, observed_kernels
@@ -232,6 +233,7 @@ class Calibration:
         layer: keras.layers.Layer,
         *,
         centered: bool = True,
+        part: KernelPart | None = None,
     ) -> list[LinearFit]:
         """Return the fit of the original outputs on the inputs that a changed model gives a layer.
 
@@ -240,16 +242,18 @@ class Calibration:
             changed: a copy of it with other layers before this one.
             layer: of `changed`, in the place of the original layer.
             centered: whether the layer can have a bias.
+            part: of the kernel, if the changed layer is narrower.
 
         Returns:
             One `LinearFit` for each group.
         """
         pairs = ProductPairs(self._model, changed, kernel, layer, [x for x, _, _ in self._batches])
-        if pairs.are_equal():
+        if part is None and pairs.are_equal():
             return self.fits(kernel, centered=centered)
         share = needed_share(kernel, self.samples)
-        both = pairs.moments(self._moments[kernel.key], share, self._made)
-        return [LinearFit.of_rows(each, kernel.in_dim, centered=centered) for each in both]
+        both = pairs.moments(self._moments[kernel.key], share, self._made, part)
+        width = kernel.in_dim if part is None else int(part.inputs.sum())
+        return [LinearFit.of_rows(each, width, centered=centered) for each in both]
 
     def mean_loss(self, model: keras.Model) -> float:
         """Return the mean loss of a changed copy of the model on the samples, with labels."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_sac._model import layer_paths
 from keras_sac.calibration._calibration import Calibration
+from keras_sac.calibration._kernel_part import KernelPart
 from keras_sac.calibration._linear_fit import LinearFit
 from keras_sac.calibration._observed_kernels import ObservedKernel
 
@@ -22,11 +23,12 @@ class ChangedKernel:
     Args:
         kernel: of the original model.
         model: the copy; its layer at the same path holds the kernel, or is a SAC layer.
+        part: of the kernel, if that layer is narrower.
     """
 
-    def __init__(self, kernel: ObservedKernel, model: keras.Model):
+    def __init__(self, kernel: ObservedKernel, model: keras.Model, part: KernelPart | None = None):
         places: dict[str, Any] = layer_paths(model)
-        self._kernel, self._model = kernel, model
+        self._kernel, self._model, self._part = kernel, model, part
         self.layer = places[kernel.path]
         self._bias: Any = None
         self._norm: Any = None
@@ -36,25 +38,29 @@ class ChangedKernel:
             self._bias = kernel.kind.unit_bias(self.layer, name) if copied else self.layer.bias
         elif kernel.batch_norm is not None:
             norm = places[kernel.batch_norm]
-            self._norm = norm if norm.moving_mean.shape == (kernel.units,) else None
+            units = kernel.units if part is None else part.units
+            self._norm = norm if norm.moving_mean.shape == (units,) else None
 
     def fits(self, calibration: Calibration, *, sequential: bool) -> list[LinearFit]:
         """Return the fit of the original outputs, for each group.
 
         Args:
             calibration: of the original model.
-            sequential: on the inputs that the copy gives the layer, else on the original ones.
+            sequential: on the inputs that the copy gives the layer, else on the original ones; a
+                narrower layer has only the former.
         """
         centered = self._bias is not None or self._norm is not None
-        if sequential:
-            return calibration.refits(self._kernel, self._model, self.layer, centered=centered)
+        if sequential or self._part is not None:
+            return calibration.refits(
+                self._kernel, self._model, self.layer, centered=centered, part=self._part
+            )
         return calibration.fits(self._kernel, centered=centered)
 
     def assign(self, matrices: np.ndarray, fits: list[LinearFit]) -> None:
         """Write matrices `(groups, in_dim, units)` to the kernel, and their best bias."""
         name = self._kernel.variable.name
         variable = next(each for each in self.layer.weights if each.name == name)
-        variable.assign(self._kernel.from_matrices(matrices))
+        variable.assign(self._kernel.from_matrices(matrices, tuple(variable.shape)))
         self.correct(matrices, fits)
 
     def correct(self, matrices: np.ndarray, fits: list[LinearFit]) -> None:

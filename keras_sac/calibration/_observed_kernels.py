@@ -104,10 +104,14 @@ class ObservedKernel:
         matrix = self.axes.to_matrix(values)
         return np.moveaxis(matrix.reshape(self.in_dim, self.axes.groups, -1), 1, 0)
 
-    def from_matrices(self, matrices: np.ndarray) -> np.ndarray:
-        """Return matrices `(groups, in_dim, units)` as a kernel."""
-        columns = np.moveaxis(matrices, 0, 1).reshape(self.in_dim, -1)
-        return self.axes.from_matrix(columns, tuple(self.variable.shape))
+    def from_matrices(
+        self, matrices: np.ndarray, shape: tuple[int, ...] | None = None
+    ) -> np.ndarray:
+        """Return matrices `(groups, in_dim, units)` as a kernel, by default of this shape."""
+        columns = np.moveaxis(matrices, 0, 1).reshape(matrices.shape[1], -1)
+        return self.axes.from_matrix(
+            columns, tuple(self.variable.shape) if shape is None else shape
+        )
 
     def rows(
         self,

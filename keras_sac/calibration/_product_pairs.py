@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_sac.bases import Moments
 from keras_sac.calibration._input_moments import RowSketch
+from keras_sac.calibration._kernel_part import KernelPart
 from keras_sac.calibration._observed_kernels import ObservedKernel, as_floats
 from keras_sac.calibration._products import Product, check_finite, see_products
 from keras_sac.calibration._row_choice import random_choice
@@ -77,7 +78,11 @@ class ProductPairs:
         )
 
     def moments(
-        self, like: Sequence[Moments | RowSketch], share: float, kept: MadeRows
+        self,
+        like: Sequence[Moments | RowSketch],
+        share: float,
+        kept: MadeRows,
+        part: KernelPart | None = None,
     ) -> list[Moments | RowSketch]:
         """Return moments of rows that hold the inputs of the changed layer, then the old outputs.
 
@@ -85,8 +90,11 @@ class ProductPairs:
             like: the moments of the original inputs, one for each group.
             share: of the rows that are used, drawn at random, the same in each call.
             kept: what kernels made, of earlier calls with the same share.
+            part: of the kernel, if the changed layer is narrower.
         """
         kernel, layer = self._kernel, self._layer
+        if part is not None:
+            like = [each for each, left in zip(like, part.groups, strict=True) if left]
         both = [RowSketch(len(m.factor)) if isinstance(m, RowSketch) else Moments() for m in like]
         random = np.random.default_rng(0)
         geometry = layer if type(layer) is type(kernel.layer) else None
@@ -101,6 +109,7 @@ class ProductPairs:
             for new, choose, (made, mask) in zip(after, choices, originals, strict=True):
                 rows = kernel.rows(new, geometry, mask, choose)
                 check_finite(rows, f"the inputs of {kernel.path!r} in the changed model")
+                made = made if part is None else made[:, part.outputs.reshape(-1)]
                 groups = zip(both, rows, np.split(made, len(rows), axis=1), strict=True)
                 for moments, x, y in groups:
                     if len(x):

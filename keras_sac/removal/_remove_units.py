@@ -1,0 +1,256 @@
+"""`remove_units`: take channels, units and heads out of a trained model."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_sac._arguments import fraction as checked_fraction
+from keras_sac._arguments import integer, is_verbose, one_of
+from keras_sac._model import check_graph, check_model, compile_like, sample_for, select_layers
+from keras_sac.calibration import (
+    Calibration,
+    KernelPart,
+    as_calibration,
+    change_report,
+    recalibrate_where_it_helps,
+)
+from keras_sac.removal._compensation import compensate as compensated
+from keras_sac.removal._compensation import kernel_parts
+from keras_sac.removal._dependency_graph import DependencyGraph
+from keras_sac.removal._smaller_model import smaller_model
+from keras_sac.removal._unit_groups import Costs, UnitGroup, allocate, unit_groups
+from keras_sac.removal._unit_order import order_units
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SELECTIONS = ("reconstruction", "l1", "bn", "random")
+# Samples that the graph is followed with. Operations that mix samples show themselves with two.
+_TRACED = 2
+
+
+def remove_units(
+    model: keras.Model,
+    data: Any,
+    y: Any = None,
+    *,
+    fraction: float | None = None,
+    macs: float | None = None,
+    parameters: float | None = None,
+    loss: Any = None,
+    targets: Any = None,
+    selection: str = "reconstruction",
+    compensate: bool = True,
+    round_to: int = 1,
+    seed: int | None = None,
+    verbose: str | int = "auto",
+) -> "tuple[keras.Model, pd.DataFrame]":
+    """Return a narrower model: channels, units and heads are removed, the rest adjusts to it.
+
+    The layers that have read units `P` read only the units `K` that are kept. Their kernels become
+    those of least squares, `W_K + C_KK^-1 C_KP W_P`, fitted one after the other to the outputs of
+    the original layers, on the inputs that the smaller model gives them. No training is needed; the
+    result is an ordinary model of ordinary layers, for every runtime.
+
+    Args:
+        model: built Functional or Sequential model, also with such models inside; not changed.
+        data: a `Calibration` of the model, or what `Calibration.from_data` takes.
+        y: labels, unless `data` have them. With labels, units go that matter least to the loss;
+            without, those that matter least to the outputs of the layers that read them.
+        fraction: of the units of each group, in [0, 1), that go.
+        macs: multiplications of convolutions and matrix products that are left: a fraction of
+            those of the model up to 1, their number above.
+        parameters: weights that are left, likewise. Both budgets may be given.
+        loss: as for `compile`; defaults to that of the compiled model.
+        targets: the layers that lose units, as for `PruningOptimizer`; defaults to all.
+        selection: which units go. `"reconstruction"`: those that the layers after them can do
+            without, by backward elimination. `"l1"`: those with the smallest kernels, `"bn"`: with
+            the smallest scales of batch normalization, `"random"`: any; of each group the same
+            share.
+        compensate: whether the kernels that read the units are fitted anew.
+        round_to: what stays of a group is a multiple of it.
+        seed: of `"random"`.
+        verbose: 0, or `"auto"`, 1 or 2 for progress bars.
+
+    Returns:
+        The smaller model, compiled as the original was, and a table with a row for each kernel.
+        `attrs["groups"]` lists the groups of units: their layers, how many there were and are, and
+        why a group was left alone.
+
+    Raises:
+        ValueError: if the model is no graph of layers, an argument is not valid, a budget cannot be
+            met, or no unit can be removed. The model is unchanged.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> from keras_sac import remove_units
+        >>> layers = [keras.layers.Dense(16, activation="relu"), keras.layers.Dense(3)]
+        >>> model = keras.Sequential([keras.Input((8,)), *layers])
+        >>> x = np.random.default_rng(0).normal(size=(500, 8)).astype("float32")
+        >>> small, report = remove_units(model, x, fraction=0.5, verbose=0)
+        >>> small.layers[0].units, small.output_shape
+        (8, (None, 3))
+
+    Reference:
+        He et al., 2017, "Channel Pruning for Accelerating Very Deep Neural Networks"; Fang et al.,
+        2023, "DepGraph"; Hassibi & Stork, 1993, "Optimal Brain Surgeon".
+    """
+    check_model(model)
+    check_graph(model, "remove_units", "Take units out of the Functional parts of it.")
+    one_of("selection", selection, SELECTIONS)
+    round_to = integer("round_to", round_to, 1)
+    budgets = _check_amount(fraction, {"macs": macs, "parameters": parameters})
+    calibration = as_calibration(model, data, y, loss=loss, verbose=verbose)
+    inputs = _inputs_of(model, calibration.batches()[0][0])
+    graph = DependencyGraph(model, inputs)
+    groups = unit_groups(graph)
+    _keep_others(model, groups, targets)
+    order_units(groups, graph, calibration, selection, seed)
+    uses = {id(kernel.variable): kernel.uses for kernel in calibration.kernels}
+    totals = {k: v for k, v in calibration.totals(model).items() if k in ("parameters", "macs")}
+    costs = Costs(graph, groups, uses, {k: float(v or 0) for k, v in totals.items()})
+    if fraction is not None:
+        counts = [_share(group, fraction, round_to) for group in groups]
+    else:
+        absolute = {k: v * totals[k] if v <= 1 else float(v) for k, v in budgets.items()}
+        uniform = selection != "reconstruction"
+        counts = allocate(groups, costs, absolute, round_to, uniform=uniform)
+    taken = [group.units[:count] for group, count in zip(groups, counts, strict=True)]
+    removed = np.concatenate([np.zeros(0, int), *taken])
+    work = smaller_model(model, graph, removed)
+    compile_like(work, model)
+    parts = kernel_parts(calibration, graph, removed)
+    measured: dict[str, float] = {}
+    if compensate:
+        measured = compensated(work, calibration, parts, progress=is_verbose(verbose))
+    recalibrate_where_it_helps(work, calibration)
+    return work, _report(model, work, calibration, graph, groups, counts, parts, measured)
+
+
+def _check_amount(fraction: float | None, budgets: dict[str, float | None]) -> dict[str, float]:
+    """Return the budgets, and raise `ValueError` unless it is said once how much goes."""
+    given = {name: value for name, value in budgets.items() if value is not None}
+    if (fraction is None) == (not given):
+        shown = {"fraction": fraction, **budgets}
+        raise ValueError(
+            "`remove_units` needs `fraction`, or one or both of `macs` and `parameters`. Received: "
+            + ", ".join(f"{name}={value!r}" for name, value in shown.items())
+        )
+    if fraction is not None:
+        checked_fraction("fraction", fraction)
+    for name, value in given.items():
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not number or not 0 < value < math.inf:
+            raise ValueError(
+                f"`{name}` must be a fraction of the model in (0, 1], or an absolute number above. "
+                f"Received: {name}={value!r}"
+            )
+    return given
+
+
+def _inputs_of(model: keras.Model, inputs: Any) -> list[np.ndarray]:
+    """Return a few samples for each of the inputs of a model, in their order."""
+    arrays = keras.tree.flatten(sample_for(model, inputs))
+    fixed = any(each.shape[0] for each in model.inputs)
+    return arrays if fixed else [each[:_TRACED] for each in arrays]
+
+
+def _keep_others(model: keras.Model, groups: list[UnitGroup], targets: Any) -> None:
+    """Let the groups alone that are not among the targets, or share units with other layers."""
+    if targets is None:
+        if not any(group.units.size for group in groups):
+            listed = "; ".join(f"{_names(group)}: {group.reason}" for group in groups)
+            raise ValueError(
+                f"No unit of {model.name!r} can be removed. Received: {listed or 'no units'}."
+            )
+        return
+    among = list({id(each): each for group in groups for each in group.layers}.values())
+    chosen = {id(each) for each in select_layers(model, targets, among, purpose="narrowed")}
+    for group in groups:
+        mine = [each for each in group.layers if id(each) in chosen]
+        if mine and not group.units.size:
+            raise ValueError(
+                f"The units of {_names(group)} cannot be removed: {group.reason}. Received: "
+                f"targets={targets!r}."
+            )
+        if len(mine) < len(group.layers) and group.units.size:
+            others = [each.name for each in group.layers if id(each) not in chosen]
+            group.reason = (
+                f"they are coupled to those of {', '.join(others)}, which is not among the targets"
+                if mine
+                else "not among the targets"
+            )
+            group.units = group.rises = group.units[:0]
+    if not any(group.units.size for group in groups):
+        listed = "; ".join(f"{_names(group)}: {group.reason}" for group in groups)
+        raise ValueError(f"No unit of the targets can be removed. Received: {listed}.")
+
+
+def _names(group: UnitGroup) -> str:
+    return ", ".join(dict.fromkeys(each.name for each in group.layers))
+
+
+def _share(group: UnitGroup, fraction: float, round_to: int) -> int:
+    """Return how many units of a group go for a share of them."""
+    if not group.units.size:
+        return 0
+    wanted = fraction * group.total
+    return min(group.steps(round_to), key=lambda count: (abs(count - wanted), count))
+
+
+def _report(
+    model: keras.Model,
+    work: keras.Model,
+    calibration: Calibration,
+    graph: DependencyGraph,
+    groups: list[UnitGroup],
+    counts: list[int],
+    parts: dict[str, KernelPart],
+    measured: dict[str, float],
+) -> "pd.DataFrame":
+    reasons = {
+        id(layer): group.reason or ("" if count else "its units matter most")
+        for group, count in zip(groups, counts, strict=True)
+        for layer in group.layers
+    }
+    changes: dict[str, dict[str, Any]] = {}
+    left_alone: dict[str, str] = {}
+    for kernel in calibration.kernels:
+        part = parts.get(kernel.key)
+        weight = graph.weights.get(id(kernel.variable))
+        if weight is None:
+            reason = graph.unknown.get(id(kernel.layer), "it is inside a layer that is not known")
+        else:
+            reason = reasons.get(id(weight.layer), "")
+        if part is not None:
+            size = int(part.groups.sum() * part.inputs.sum()) * part.units // int(part.groups.sum())
+            changes[kernel.key] = {
+                "method": "structured",
+                "reason": "" if not part.outputs.all() else reason,
+                "inputs": int(part.inputs.sum()),
+                "units": part.units,
+                "parameters_after": size,
+                "macs_after": round(size * kernel.uses),
+                "measured_loss": measured.get(kernel.key, math.nan),
+            }
+        elif kernel.key in measured:
+            changes[kernel.key] = {
+                "method": "refit",
+                "reason": reason,
+                "measured_loss": measured[kernel.key],
+            }
+        left_alone[kernel.key] = reason
+    report = change_report(model, work, calibration, changes, left_alone, ("inputs", "units"))
+    report.attrs["groups"] = [
+        {
+            "layers": [each.name for each in group.layers],
+            "units_before": group.total,
+            "units_after": group.total - count,
+            "predicted_loss": float(group.rises[:count].sum()),
+            "reason": group.reason,
+        }
+        for group, count in zip(groups, counts, strict=True)
+    ]
+    return report
