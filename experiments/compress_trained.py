@@ -1,4 +1,4 @@
-"""Compress trained networks without training: low rank and zeros, by several methods.
+"""Compress trained networks without training: low rank, removal and zeros, by several methods.
 
 Each network is trained once and kept on disk. Each row compresses it with one method to one level,
 and reports the accuracy as it is and after fine-tuning. See `experiments/README.md`.
@@ -32,6 +32,7 @@ from harness.trained_networks import SEED
 
 # Fractions of the parameters and of the MACs, and of zeros.
 LOW_RANK_LEVELS = (0.75, 0.5, 0.35, 0.25, 0.125)
+BUDGETS: dict[str, Sequence[float]] = dict.fromkeys(("parameters", "macs"), LOW_RANK_LEVELS)
 ZERO_LEVELS = (0.5, 0.7, 0.8, 0.9, 0.95)
 # Further levels: (network, budget).
 MORE_LEVELS = {
@@ -137,7 +138,12 @@ def _rows_of(network: str, settings: SimpleNamespace) -> list[rows.Row]:
             **arguments,
         )
 
-    def low_rank(build: Any, method: str, **arguments: Any) -> list[rows.Row]:
+    def smaller(
+        build: Any,
+        method: str,
+        budgets: dict[str, Sequence[float]] = BUDGETS,
+        **arguments: Any,
+    ) -> list[rows.Row]:
         return [
             row(
                 f"{method}-{budget}-{100 * level:g}",
@@ -148,8 +154,8 @@ def _rows_of(network: str, settings: SimpleNamespace) -> list[rows.Row]:
                 **samples,
                 **arguments,
             )
-            for budget in ("parameters", "macs")
-            for level in _levels(network, budget, LOW_RANK_LEVELS)
+            for budget, levels in budgets.items()
+            for level in _levels(network, budget, levels)
         ]
 
     def zeros(build: Any, method: str, **arguments: Any) -> list[rows.Row]:
@@ -172,14 +178,21 @@ def _rows_of(network: str, settings: SimpleNamespace) -> list[rows.Row]:
 
     svd, convert = compression_methods.build_svd, compression_methods.build_low_rank
     magnitude, prune = compression_methods.build_magnitude, compression_methods.build_zeros
+    remove = partial(
+        smaller,
+        compression_methods.build_removal,
+        budgets=BUDGETS | ({"widths": (0.25,)} if network == "lenet-5" else {}),
+    )
     return [
         row("dense", compression_methods.build_dense, "dense"),
-        *(each for way in ("uniform", "global") for each in low_rank(svd, f"svd-{way}", ranks=way)),
+        *(each for way in ("uniform", "global") for each in smaller(svd, f"svd-{way}", ranks=way)),
         *(
             each
             for method, criterion in CRITERIA.items()
-            for each in low_rank(convert, method, criterion=criterion, round_to=settings.round_to)
+            for each in smaller(convert, method, criterion=criterion, round_to=settings.round_to)
         ),
+        *remove("removal", selection="reconstruction", compensate=True),
+        *remove("removal-l1", selection="l1", compensate=False),
         *zeros(magnitude, "magnitude"),
         *(zeros(magnitude, "magnitude-bn", **samples) if network in NORMALIZED else ()),
         *zeros(prune, "wanda", criterion="wanda", **samples),

@@ -90,21 +90,6 @@ def test_losses_of_a_call_are_in_two_attributes():
     assert attributes["_loss_ids"] == set()
 
 
-def test_a_functional_model_runs_on_anything():
-    i = keras.Input((3,))
-    layer = L.Dense(2)
-    model = keras.Model(i, [keras.ops.relu(layer(i)), layer(i)])
-    seen = []
-
-    def operation(each):
-        seen.append(each)
-        return lambda *args: f"{each.name}({args[0]})"
-
-    made = model._run_through_graph(["x"], operation_fn=operation)
-    assert seen.count(layer) == 2
-    assert made == [f"{seen[-1].name}({layer.name}(x))", f"{layer.name}(x)"]
-
-
 def test_the_default_build_is_marked():
     assert L.ReLU().build._is_default
     assert not getattr(L.Dense(2).build, "_is_default", False)

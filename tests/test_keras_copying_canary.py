@@ -73,3 +73,18 @@ def test_torch_keeps_inner_layers_apart_from_the_other_attributes():
     assert "layer" not in vars(model)
     assert model._buffers == {}
     assert "_torch_params" in model._modules
+
+
+def test_a_functional_model_runs_on_anything():
+    i = keras.Input((3,))
+    layer = L.Dense(2)
+    model = keras.Model(i, [keras.ops.relu(layer(i)), layer(i)])
+    seen = []
+
+    def operation(each):
+        seen.append(each)
+        return lambda *args: f"{each.name}({args[0]})"
+
+    made = model._run_through_graph(["x"], operation_fn=operation)
+    assert seen.count(layer) == 2
+    assert made == [f"{seen[-1].name}({layer.name}(x))", f"{layer.name}(x)"]

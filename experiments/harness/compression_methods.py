@@ -1,4 +1,4 @@
-"""The methods of the compression comparison: low rank and zeros, without training."""
+"""The methods of the compression comparison: low rank, removal and zeros, without training."""
 
 import dataclasses
 import hashlib
@@ -94,6 +94,27 @@ def build_zeros(
     }
     given = {name: value for name, value in options.items() if value is not None}
     method = partial(keras_sac.prune_with_data, **given, verbose=0)
+    return _calibrated(trial, method, network, calibration_samples, **source)
+
+
+def build_removal(
+    trial: Trial,
+    *,
+    selection: str,
+    compensate: bool,
+    budget: str,
+    level: float,
+    network: str,
+    calibration_samples: int,
+    **source: Any,
+) -> Plan:
+    """Take units out by `remove_units`. `source` are other arguments of `_plan`.
+
+    The budget `"widths"` is the fraction of the units of each layer that is left.
+    """
+    amount = {"fraction": 1.0 - level} if budget == "widths" else {budget: level}
+    options = {**amount, "selection": selection, "compensate": compensate}
+    method = partial(keras_sac.remove_units, **options, verbose=0)
     return _calibrated(trial, method, network, calibration_samples, **source)
 
 
@@ -204,7 +225,8 @@ def _plan(
 ) -> Plan:
     """Plan a row: load the network, compress it, evaluate it, then fine-tune it by the recipe.
 
-    Fine-tuning keeps the zeros, and trains the learners of SAC layers but not their bases.
+    Fine-tuning keeps the zeros, and trains the learners of SAC layers but not their bases. The rate
+    falls to zero along a cosine.
 
     Args:
         trial: data, seed, and the recipe of the fine-tuning.
@@ -228,9 +250,16 @@ def _plan(
         "compression_seconds": seconds,
         "report": records,
     }
-    plan = Plan(model, facts=facts, fit=without_training)
+    samples = len(trial.split.x_train[:finetune_limit])
+    steps = trial.recipe.epochs * -(-samples // trial.recipe.batch_size)
+    optimizer: Any = trial.recipe.optimizer()
+    # With a constant rate, an epoch leaves an accurate network worse than it was.
+    optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(
+        trial.recipe.learning_rate, max(steps, 1)
+    )
     if costs["sparsity"]:
-        plan.optimizer = keras_sac.PruningOptimizer(trial.recipe.optimizer(), schedule=None)
+        optimizer = keras_sac.PruningOptimizer(optimizer, schedule=None)
+    plan = Plan(model, facts=facts, fit=without_training, optimizer=optimizer)
 
     def finetune(_: list[np.ndarray]) -> dict[str, Any]:
         if not trial.recipe.epochs:

@@ -164,8 +164,8 @@ def allocate(
     for name, budget in budgets.items():
         if smallest[name] > budget:
             raise ValueError(
-                f"The budget `{name}` cannot be met. Received: {name}={budget:,.0f}; the smallest "
-                f"possible is {math.ceil(smallest[name]):,}, with round_to={round_to}."
+                f"The budget cannot be met. Received: {name}={budget:,.0f}; the smallest possible "
+                f"is {math.ceil(smallest[name]):,}, with round_to={round_to}."
             )
     if uniform:
         return _uniform(steps, costs, budgets)
