@@ -50,6 +50,11 @@ class Units:
         return np.where(numbers < 0, -1, self._roots[numbers])
 
 
+def is_float(array: np.ndarray) -> bool:
+    """Return whether an array has floats; NumPy takes bfloat16 for something else."""
+    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+
+
 def output_labels(
     function: Function, values: Sequence[np.ndarray], labels: Sequence[np.ndarray], units: Units
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -73,7 +78,7 @@ def output_labels(
     lost: list[np.ndarray] = []
     for index, (value, numbers) in enumerate(zip(values, labels, strict=True)):
         known = np.unique(numbers[numbers >= 0])
-        if value.dtype.kind != "f" or not len(known):
+        if not is_float(value) or not len(known):
             lost.append(known)
             continue
         ranks = np.where(numbers < 0, 0, np.searchsorted(known, numbers) + 1)
@@ -106,7 +111,7 @@ def _codes(
     seen: list[np.ndarray] = []
     for draw in _DRAWS:
         rng = np.random.default_rng(0)
-        base = [draw(rng, v) if v.dtype.kind == "f" else v for v in values]
+        base = [draw(rng, v) if is_float(v) else v for v in values]
         original = function(base)
         other = draw(rng, values[index])
         if not seen:

@@ -10,7 +10,14 @@ from keras import ops
 
 from keras_sac import _backend
 from keras_sac._model import is_graph, layer_paths, own_weights, run_graph
-from keras_sac.removal._channel_labels import Units, along, couple_slices, output_labels, without
+from keras_sac.removal._channel_labels import (
+    Units,
+    along,
+    couple_slices,
+    is_float,
+    output_labels,
+    without,
+)
 from keras_sac.removal._layer_rules import LayerRule, rule_of
 
 
@@ -129,10 +136,14 @@ class DependencyGraph:
     def _layer(self, layer: Any, args: tuple, kwargs: dict) -> list[Tensor]:
         """Follow the units through a layer with weights."""
         values = evaluate(layer, args, kwargs)
-        given, path = _tensors((args, kwargs)), self._named(layer)
+        # A mask has no channels.
+        named = {name: each for name, each in kwargs.items() if "mask" not in name}
+        given, path = _tensors((args, named)), self._named(layer)
         rule = rule_of(layer)
         if isinstance(rule, LayerRule) and len(given) > 1 and not rule.inner_units(layer):
             rule = "it has several inputs"
+        if isinstance(rule, LayerRule) and len(values) > 1:
+            rule = "it returns several tensors"
         if isinstance(rule, LayerRule) and self._shared & {id(each) for each in layer.weights}:
             rule = "a weight of it belongs to another layer, too"
         if isinstance(rule, str):
@@ -247,26 +258,31 @@ class DependencyGraph:
 
         An operation that holds sizes, such as a slice, makes something else of smaller inputs.
         """
-        rng, again = np.random.default_rng(0), True
+        again = True
         while again:
             again = False
-            numbers = np.unique(self.units.roots(np.arange(self.units.count)))
-            half = rng.permutation(numbers[numbers > 0])[: len(numbers) // 2]
             for step in self.steps:
-                labels = [each.labels for each in (*_tensors(step.arguments), *step.outputs)]
-                touched = any(np.isin(self.units.roots(each), half).any() for each in labels)
-                if touched and not self._survives(step, half):
+                tensors = [*_tensors(step.arguments), *step.outputs]
+                if not all(self._survives(step, each) for each in self._trials(tensors)):
                     name = self._named(step.operation)
-                    for each in labels:
-                        self._stay(each, f"{name!r} has sizes that do not change with them")
+                    for each in tensors:
+                        self._stay(each.labels, f"{name!r} has sizes that do not change with them")
                     again = True
+
+    def _trials(self, tensors: list[Tensor]) -> list[np.ndarray]:
+        """Return units to try to remove: one, the first few, and any half."""
+        units = np.unique(np.concatenate([self.units.roots(t.labels).ravel() for t in tensors]))
+        units = units[units > 0]
+        half = np.random.default_rng(0).permutation(units)[: len(units) // 2]
+        # A tensor without any slice is no tensor.
+        return [each for each in (units[-1:], units[: len(units) // 3], half) if len(units) > 1]
 
     def _survives(self, step: Step, removed: np.ndarray) -> bool:
         """Return whether an operation makes the rest of its outputs of the rest of its inputs."""
         rng, given = np.random.default_rng(0), _tensors(step.arguments)
         values = [
             rng.normal(size=each.value.shape).astype(each.value.dtype)
-            if each.value.dtype.kind == "f"
+            if is_float(each.value)
             else each.value
             for each in given
         ]
@@ -280,10 +296,7 @@ class DependencyGraph:
             found = evaluate(changed, *_filled(step.arguments, smaller))
         except Exception:  # whatever an operation raises on shapes that do not fit it
             return False
-        return all(
-            new.shape == old.shape and np.allclose(new, old, 1e-4, 1e-5)
-            for new, old in zip(found, wanted, strict=True)
-        )
+        return all(map(_alike, found, wanted))
 
     def _without(
         self, values: list[np.ndarray], tensors: list[Tensor], removed: np.ndarray
@@ -294,6 +307,14 @@ class DependencyGraph:
             for value, tensor in zip(values, tensors, strict=True)
         ]
         return None if any(each is None for each in found) else found  # pyright: ignore
+
+
+def _alike(new: np.ndarray, old: np.ndarray) -> bool:
+    """Return whether two arrays are equal up to the rounding of their type."""
+    if new.shape != old.shape:
+        return False
+    error = 1e-4 if new.dtype.itemsize > 2 or not is_float(new) else 2e-2
+    return np.allclose(new.astype(float), old.astype(float), error, error, equal_nan=True)
 
 
 def resized(operation: Any, shapes: list[tuple[int, ...]]) -> Any:

@@ -1,6 +1,7 @@
 """Which axes of a layer's weights belong to the channels of its inputs and of its outputs."""
 
 import dataclasses
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -324,6 +325,23 @@ _RULES: dict[type, LayerRule] = {
 }
 
 
+# Arguments that a configuration describes, and that a layer has as objects.
+_OBJECTS = ("activation", "initializer", "regularizer", "constraint")
+
+
+def configuration(layer: Any) -> dict[str, Any]:
+    """Return the arguments of a layer, with objects in the place of their descriptions.
+
+    Functions and classes of the user's own need not be registered then.
+    """
+    with warnings.catch_warnings():
+        # Keras warns of Python functions that it describes.
+        warnings.simplefilter("ignore")
+        config = dict(layer.get_config())
+    named = [name for name in config if name.endswith(_OBJECTS)]
+    return config | {name: getattr(layer, name, config[name]) for name in named}
+
+
 def rule_of(layer: Any) -> LayerRule | str:
     """Return the rule of a layer, or why there is none. A subclass may do more than its class."""
     rule = _RULES.get(type(layer))
@@ -336,7 +354,7 @@ def rule_of(layer: Any) -> LayerRule | str:
     if getattr(layer, "lora_enabled", False):
         return "it has LoRA adapters"
     try:
-        layer.get_config()
+        configuration(layer)
     except (NotImplementedError, OSError, TypeError, ValueError) as error:
         return f"it cannot be built with other sizes, having no configuration ({error})"
     if isinstance(layer, layers.RNN) and (layer.return_state or layer.stateful):

@@ -92,18 +92,15 @@ def remove_zero_filters(
 
 def _zero_units(graph: DependencyGraph) -> np.ndarray:
     """Return the sets of units of outputs that only kernels of zeros make."""
-    makers = {id(each.layer) for each in graph.weights.values() if each.makes}
-    made = [numbers for layer, numbers in graph.made if id(layer) in makers]
-    alive = [np.zeros(1, int)]
-    alive += [numbers for layer, numbers in graph.made if id(layer) not in makers]
+    made, alive = [np.zeros(0, int)], [np.zeros(1, int)]
     for weight in graph.weights.values():
         value = keras.ops.convert_to_numpy(weight.variable.value) != 0
-        if value.ndim > 1:
-            for axis in weight.makes:
-                rest = tuple(each for each in range(value.ndim) if each != axis)
+        for axis in weight.makes:
+            made.append(weight.axes[axis])
+            rest = tuple(each for each in range(value.ndim) if each != axis)
+            if rest:  # a bias keeps no unit alive
                 alive.append(weight.axes[axis][value.any(axis=rest)])
-    outputs = np.concatenate([np.zeros(0, int), *made])
-    return np.setdiff1d(graph.roots(outputs), graph.roots(np.concatenate(alive)))
+    return np.setdiff1d(*(graph.roots(np.concatenate(each)) for each in (made, alive)))
 
 
 def _why_not_exact(graph: DependencyGraph, unit: int) -> str:

@@ -8,10 +8,7 @@ import numpy as np
 from keras_sac._model import Copies
 from keras_sac.removal._channel_labels import without
 from keras_sac.removal._dependency_graph import DependencyGraph, LabelledWeight, resized
-from keras_sac.removal._layer_rules import LayerRule, rule_of
-
-# Arguments that a configuration describes, and that a layer has as objects.
-_OBJECTS = ("activation", "initializer", "regularizer", "constraint")
+from keras_sac.removal._layer_rules import LayerRule, configuration, rule_of
 
 
 def smaller_model(model: keras.Model, graph: DependencyGraph, removed: np.ndarray) -> keras.Model:
@@ -37,7 +34,9 @@ def smaller_model(model: keras.Model, graph: DependencyGraph, removed: np.ndarra
     for step in graph.steps:
         shapes = [_shape(graph, each.labels, removed) for each in step.outputs]
         if any(new != each.labels.shape for new, each in zip(shapes, step.outputs, strict=True)):
-            copies.put(step.operation, _new_operation(step.operation, shapes))
+            new = resized(step.operation, shapes)
+            if new is not step.operation:
+                copies.put(step.operation, new)
     for symbolic, labels in graph.inputs.values():
         kept = _shape(graph, labels, removed)
         if kept != labels.shape:
@@ -71,19 +70,5 @@ def _new_layer(layer: Any, values: dict[int, np.ndarray]) -> Any:
     """Return a layer of the same kind with the sizes of some weights; its weights are not set."""
     rule = rule_of(layer)
     assert isinstance(rule, LayerRule)  # it has weights that belong to units
-    config = dict(layer.get_config())
-    # As objects: functions and classes of the user's own need not be registered.
-    config |= {
-        name: getattr(layer, name, config[name]) for name in config if name.endswith(_OBJECTS)
-    }
     shapes = {key: value.shape for key, value in values.items()}
-    return type(layer).from_config(config | rule.config(layer, shapes))
-
-
-def _new_operation(operation: Any, shapes: list[tuple[int, ...]]) -> Any:
-    new = resized(operation, shapes)
-    stock = type(operation).__module__.startswith("keras.")
-    if new is operation and isinstance(operation, keras.layers.Layer) and stock:
-        # A copy of its attributes would remember the shapes that it was built with.
-        return type(operation).from_config(operation.get_config())
-    return new
+    return type(layer).from_config(configuration(layer) | rule.config(layer, shapes))

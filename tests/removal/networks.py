@@ -167,6 +167,49 @@ def averaged():
     return keras.Model([i, j], L.Dense(3)(x))
 
 
+def masked():
+    i = keras.Input((9,), dtype="int32")
+    x = L.LSTM(8, return_sequences=True)(L.Embedding(20, 8, mask_zero=True)(i))
+    x = L.MultiHeadAttention(2, 4)(x, x, use_causal_mask=True)
+    return keras.Model(i, L.Dense(2)(L.GRU(7)(x)))
+
+
+def attention_with_a_mask():
+    i, mask = keras.Input((9, 8)), keras.Input((9, 9))
+    x = L.Dense(12)(i)
+    x = L.MultiHeadAttention(4, 4)(x, i, attention_mask=ops.cast(mask > 0, "bool"))
+    return keras.Model([i, mask], L.Dense(2)(x))
+
+
+def channel_shuffle():
+    x = i = keras.Input((8, 8, 3))
+    x = ops.reshape(L.Conv2D(8, 1)(x), (-1, 8, 8, 2, 4))
+    x = ops.reshape(ops.transpose(x, (0, 1, 2, 4, 3)), (-1, 8, 8, 8))
+    return keras.Model(i, L.Dense(2)(L.Flatten()(L.Conv2D(6, 3)(x))))
+
+
+def pixel_shuffle():
+    x = i = keras.Input((8, 8, 3))
+    x = ops.reshape(L.Conv2D(16, 3, padding="same")(x), (-1, 8, 8, 2, 2, 4))
+    x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, 16, 16, 4))
+    return keras.Model(i, L.Conv2D(3, 3)(x))
+
+
+def functions():
+    x = i = keras.Input((6,))
+    x = L.Lambda(lambda each: ops.abs(each) + 1.0)(L.Dense(9, activation=lambda x: 2.0 * x)(x))
+    x = L.GaussianNoise(0.1)(L.Dropout(0.3)(L.ActivityRegularization(0.1)(x)))
+    return keras.Model(i, L.Dense(2)(x))
+
+
+def half_precision():
+    x = i = keras.Input((8, 8, 3))
+    x = L.Conv2D(8, 3, dtype="mixed_float16")(L.Rescaling(2.0)(x))
+    x = L.Dropout(0.3)(L.BatchNormalization(dtype="mixed_bfloat16")(x))
+    x = L.Flatten()(L.Conv2D(6, 3)(ops.cast(x, "float32")))
+    return keras.Model(i, L.Dense(5)(x))
+
+
 def transformer():
     i = keras.Input((7, 6))
     x = L.Dense(16)(i)
@@ -188,9 +231,11 @@ def group_norm():
 EXACT = (
     *(plain, residual, squeeze_and_excite, dense_block, depthwise, grouped, recurrent, nested),
     *(reshaped, siamese, channels_first, einsum, volumes, u_net, pyramid, inception),
-    *(several_outputs, averaged),
+    *(several_outputs, averaged, masked, attention_with_a_mask, channel_shuffle, pixel_shuffle),
+    functions,
 )
-NORMALIZED = (transformer, group_norm)
+# Those, and models whose rounding is coarse.
+NORMALIZED = (transformer, group_norm, half_precision)
 
 
 def inputs(model, samples=3, seed=0):

@@ -105,6 +105,9 @@ def stays(build_rest, reason):
 
 def test_units_that_cannot_be_followed_stay_and_are_named():
     stays(lambda x: L.Dense(4)(x[..., :5]), "'get_item' has sizes")
+    stays(lambda x: ops.add(*(L.Dense(4)(y) for y in ops.split(x, 2, -1))), "'split' has sizes")
+    stays(lambda x: L.TimeDistributed(L.Conv1D(4, 1), name="steps")(x), "'steps': the class")
+    stays(lambda x: ops.matmul(x, ops.transpose(x, (0, 1, 3, 2))), "mixes them")
     stays(lambda x: ops.softmax(x) * 2.0, "mixes them")
     stays(lambda x: L.Dense(4)(ops.mean(x, axis=-1, keepdims=True) + x), "mixes them")
     stays(lambda x: x + np.ones((1, 6, 6, 8), "float32"), "has sizes")
