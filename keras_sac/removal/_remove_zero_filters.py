@@ -19,7 +19,6 @@ from keras_sac.removal._channel_labels import along
 from keras_sac.removal._dependency_graph import DependencyGraph
 from keras_sac.removal._layer_rules import LayerRule, rule_of
 from keras_sac.removal._smaller_model import smaller_model
-from keras_sac.removal._unit_groups import unit_groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,12 +72,13 @@ def remove_zero_filters(
     given = noise(model, _SAMPLES) if sample is None else sample_for(model, sample)
     graph = DependencyGraph(model, keras.tree.flatten(given))
     zero = _zero_units(graph)
-    reasons = {int(unit): _why_not_exact(graph, unit) for unit in zero}
-    removed = np.array([unit for unit in zero if not reasons[int(unit)]], int)
-    for group in unit_groups(graph):
-        if len(removed) and np.isin(group.units, removed).sum() > group.largest:
-            reasons[int(group.units[0])] = "it is the last unit of its layer"
-            removed = removed[removed != group.units[0]]
+    reasons = _why_not_exact(graph, zero)
+    removed = np.setdiff1d(zero, list(reasons))
+    for _, numbers in graph.made:
+        mine = np.unique(graph.roots(numbers))
+        if np.isin(mine, removed).all():
+            reasons[int(mine[0])] = "it is the last unit of its layer"
+            removed = removed[removed != mine[0]]
     work = smaller_model(model, graph, removed)
     compile_like(work, model)
     places: dict[str, Any] = layer_paths(work)
@@ -100,26 +100,35 @@ def _zero_units(graph: DependencyGraph) -> np.ndarray:
             rest = tuple(each for each in range(value.ndim) if each != axis)
             if rest:  # a bias keeps no unit alive
                 alive.append(weight.axes[axis][value.any(axis=rest)])
-    return np.setdiff1d(*(graph.roots(np.concatenate(each)) for each in (made, alive)))
+    return np.setdiff1d(graph.roots(np.concatenate(made)), graph.roots(np.concatenate(alive)))
 
 
-def _why_not_exact(graph: DependencyGraph, unit: int) -> str:
-    """Return what would change without a unit of zeros; an empty text if nothing would."""
+def _why_not_exact(graph: DependencyGraph, zero: np.ndarray) -> dict[int, str]:
+    """Return the units of zeros without which something would change, and what."""
+    reasons: dict[int, str] = {}
+
+    def stay(units: np.ndarray, why: str) -> None:
+        for unit in np.intersect1d(units, zero):
+            reasons.setdefault(int(unit), why)
+
     for weight in graph.weights.values():
-        reads = any((graph.roots(each) == unit).any() for each in weight.axes.values())
-        if reads and isinstance(weight.layer, _STATISTICS):
-            return f"the statistics of {weight.layer.name!r} are over all channels"
+        if isinstance(weight.layer, _STATISTICS):
+            name = weight.layer.name
+            for each in weight.axes.values():
+                stay(graph.roots(each), f"the statistics of {name!r} are over all channels")
     for layer, given, made in graph.calls:
         own = [made] if isinstance(layer, keras.layers.RNN) else []
         for tensor in (*given, *own):
-            values = tensor.value[graph.roots(tensor.labels) == unit]
-            if not np.any(values):
-                continue
+            reached = graph.roots(tensor.labels)[tensor.value != 0]
             if not _adds_constants(layer):
-                return f"its constant outputs reach {layer.name!r}, which cannot take them over"
-            if _constant_inputs(graph, layer, np.array([unit])) is None:
-                return f"its outputs are not constant where they reach {layer.name!r}"
-    return ""
+                stay(
+                    reached,
+                    f"its constant outputs reach {layer.name!r}, which cannot take them over",
+                )
+            elif np.isin(reached, zero).any():
+                _, varying = _channels(graph, layer)
+                stay(varying, f"its outputs are not constant where they reach {layer.name!r}")
+    return reasons
 
 
 def _adds_constants(layer: Any) -> bool:
@@ -133,40 +142,34 @@ def _adds_constants(layer: Any) -> bool:
     return layer.use_bias and layer.groups == 1 and not padded
 
 
-def _constant_inputs(graph: DependencyGraph, layer: Any, units: np.ndarray) -> np.ndarray | None:
-    """Return the constant of each channel that a layer receives; 0 where it is of another unit.
-
-    `None` if some of the units are not constant.
-    """
-    found: np.ndarray | None = None
+def _channels(graph: DependencyGraph, layer: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first value of each channel that a layer receives, and the units that vary."""
+    rows, labels = [], np.zeros(0, int)
     for each, given, _ in graph.calls:
-        if each is not layer:
-            continue
-        (tensor,) = given
-        rule = rule_of(layer)
-        assert isinstance(rule, LayerRule)  # it is one of the calls of the graph
-        (axis,) = rule.input_axes(layer, tensor.value.ndim)
-        rows = np.moveaxis(tensor.value, axis, -1).reshape(-1, tensor.value.shape[axis])
-        labels = along(graph.roots(tensor.labels), axis)
-        mine = np.zeros(rows.shape[1], bool) if labels is None else np.isin(labels, units)
-        constant = np.where(mine, rows[0], 0.0)
-        if found is not None and not np.array_equal(constant, found):
-            return None
-        if np.ptp(rows[:, mine], axis=0).max(initial=0.0) > 0:
-            return None
-        found = constant
-    return found
+        if each is layer:
+            (tensor,) = given
+            rule = rule_of(layer)
+            assert isinstance(rule, LayerRule)  # it is one of the calls of the graph
+            (axis,) = rule.input_axes(layer, tensor.value.ndim)
+            channels = tensor.value.shape[axis]
+            rows.append(np.moveaxis(tensor.value, axis, -1).reshape(-1, channels))
+            found = along(graph.roots(tensor.labels), axis)
+            labels = np.zeros(channels, int) if found is None else found
+    joined = np.concatenate(rows)
+    return joined[0], labels[np.ptp(joined, axis=0) > 0]
 
 
 def _constant(graph: DependencyGraph, layer: Any, removed: np.ndarray) -> np.ndarray | None:
     """Return what the bias of a layer takes over from units that go; `None` if nothing."""
-    if not _adds_constants(layer):
+    weight = graph.weights.get(id(getattr(layer, "kernel", None)))
+    if weight is None or not _adds_constants(layer):
         return None
-    inputs = _constant_inputs(graph, layer, removed)
-    if inputs is None or not inputs.any():
+    gone = np.isin(graph.roots(weight.axes[len(layer.kernel.shape) - 2]), removed)
+    if not gone.any():
         return None
     kernel = keras.ops.convert_to_numpy(layer.kernel)
-    constant = inputs @ kernel.reshape(-1, *kernel.shape[-2:]).sum(axis=0)
+    kernel = kernel.reshape(-1, *kernel.shape[-2:]).sum(axis=0)
+    constant = _channels(graph, layer)[0][gone] @ kernel[gone]
     units = graph.roots(graph.weights[id(layer.bias)].axes[0])
     return constant[~np.isin(units, removed)]
 
@@ -184,7 +187,7 @@ def _report(
     rows = []
     for layer, numbers in graph.made:
         roots = graph.roots(numbers)
-        left = sorted({reasons[int(each)] for each in roots[np.isin(roots, zero)]} - {""})
+        left = sorted({reasons[each] for each in map(int, roots) if each in reasons})
         path = paths[id(layer)]
         rows.append(
             {

@@ -20,6 +20,7 @@ class UnitGroup:
         rises: by how much the removal of each raises the loss, after those before it.
         total: number of sets, with those that stay.
         reason: why nothing is removed; empty if something can be.
+        of_layers: the sets of each layer.
     """
 
     layers: list[keras.layers.Layer]
@@ -27,11 +28,19 @@ class UnitGroup:
     rises: np.ndarray
     total: int
     reason: str
+    of_layers: list[np.ndarray]
+
+    def put(self, order: np.ndarray, rises: np.ndarray) -> None:
+        """Put the units into an order; the last one of each layer stays."""
+        units = self.units[order]
+        last = [units[np.isin(units, each)][-1:] for each in self.of_layers if np.all(each > 0)]
+        going = ~np.isin(units, np.concatenate([np.zeros(0, int), *last]))
+        self.units, self.rises = units[going], rises[going]
 
     @property
     def largest(self) -> int:
-        """The number of units that can go: one stays."""
-        return min(len(self.units), self.total - 1)
+        """The number of units that can go."""
+        return len(self.units)
 
     def steps(self, round_to: int) -> list[int]:
         """Return the numbers of units that may go, so that multiples of `round_to` stay."""
@@ -60,7 +69,9 @@ def unit_groups(graph: DependencyGraph) -> list[UnitGroup]:
         staying = max(int(np.sum(graph.roots(each) == 0)) for each in arrays)
         reason = "" if len(free) else graph.reason(numbers)
         unique = list({id(each): each for each in layers}.values())
-        groups.append(UnitGroup(unique, free, np.zeros(len(free)), len(free) + staying, reason))
+        of_layers = [np.unique(graph.roots(each)) for each in arrays]
+        total = len(free) + staying
+        groups.append(UnitGroup(unique, free, np.zeros(len(free)), total, reason, of_layers))
     return groups
 
 

@@ -31,14 +31,14 @@ def order_units(
     rng = np.random.default_rng(seed)
     readers = _Readers(graph, calibration) if selection == "reconstruction" else None
     for group in groups:
-        count = len(group.units)
+        count, rises = len(group.units), np.zeros(len(group.units))
         if readers is not None and count:
-            order, group.rises = eliminate(readers.of(group), count)
+            order, rises = eliminate(readers.of(group), count)
         elif selection == "random":
             order = rng.permutation(count)
         else:
             order = np.argsort(_sizes(group, graph, selection), kind="stable")
-        group.units = group.units[order]
+        group.put(order, rises)
 
 
 class _Readers:

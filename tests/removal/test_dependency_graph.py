@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from keras import layers as L
 from keras import ops
+from small_graphs import EXACT, NORMALIZED, inputs
 
 from keras_sac._model import Copies, layer_paths
 from keras_sac.removal._dependency_graph import DependencyGraph
 from keras_sac.removal._layer_rules import rule_of
 from keras_sac.removal._smaller_model import smaller_model
-from tests.removal.networks import EXACT, NORMALIZED, inputs
 
 
 def removable(graph, fraction=0.5, seed=1):

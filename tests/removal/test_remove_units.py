@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 from keras import layers as L
 from keras import ops
-
-from keras_sac import Calibration, footprint, remove_units
-from tests.removal.networks import (
+from small_graphs import (
     group_norm,
     grouped,
     inputs,
@@ -18,6 +16,8 @@ from tests.removal.networks import (
     siamese,
     transformer,
 )
+
+from keras_sac import Calibration, footprint, remove_units
 
 
 def data(samples=400, width=12, rank=6, seed=0):
@@ -153,6 +153,22 @@ def test_budgets_hold_on_the_result(budget, selection):
     assert all(after[name] <= limit for name, limit in limits.items())
     assert any(after[name] > 0.75 * limit for name, limit in limits.items())
     assert report.attrs["total"]["macs_after"] == after["macs"]
+
+
+@pytest.mark.parametrize("selection", ["l1", "reconstruction", "random"])
+def test_no_layer_of_a_group_is_emptied(selection):
+    """Two branches side by side meet a third layer in a sum: one group, three layers."""
+    i = keras.Input((12,))
+    small = L.Dense(2, name="small")
+    x = L.Concatenate()([L.Dense(10, name="large")(i), small(i)])
+    model = keras.Model(i, L.Dense(3)(L.Add()([x, L.Dense(12, name="sum")(i)])))
+    small.set_weights([1e-6 * np.ones((12, 2)), np.zeros(2)])
+    narrow, report = remove_units(
+        model, data(), fraction=0.8, selection=selection, seed=0, verbose=0
+    )
+    widths = [narrow.get_layer(each).units for each in ("small", "large", "sum")]
+    assert min(widths) >= 1
+    assert widths[2] == widths[0] + widths[1] == report.attrs["groups"][0]["units_after"] <= 3
 
 
 def test_round_to_and_shares():

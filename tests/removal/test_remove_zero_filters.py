@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import layers as L
 from keras import ops
+from small_graphs import EXACT, inputs
 
 from keras_sac import prune_filters_by_norm, remove_zero_filters
-from tests.removal.networks import EXACT, inputs
 
 
 def zeroed(layer, units, bias=None):

@@ -1,4 +1,4 @@
-"""Networks whose units are taken out: each kind of graph that users build."""
+"""Small networks, one for each kind of graph that users build. Tests and benchmarks use them."""
 
 import keras
 import numpy as np
