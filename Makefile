@@ -92,6 +92,7 @@ bench: $(VENV)/.installed-all
 	done
 	@set -e; for backend in $(BACKENDS); do \
 	    KERAS_BACKEND=$$backend $(BIN)/python benchmarks/bench_families.py; \
+	    KERAS_BACKEND=$$backend $(BIN)/python benchmarks/bench_removal.py; \
 	done
 
 $(VENV)/bin/python:

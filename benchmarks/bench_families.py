@@ -154,9 +154,7 @@ def measure(family: str, options: Options) -> dict[str, Any]:
         "full rank": difference(full, expected, x),
         "no zeros": difference(no_zeros, expected, x),
     }
-    small, report = keras_sac.convert_to_sac(
-        model, calibration, parameters=0.7, sequential=False, verbose=0
-    )
+    small, report = _low_rank(model, calibration)
     sparse, zeros = keras_sac.prune_with_data(
         model, calibration, sparsity=0.6, criterion="wanda", sequential=False, verbose=0
     )
@@ -167,6 +165,17 @@ def measure(family: str, options: Options) -> dict[str, Any]:
     found["finite"], found["model unchanged"] = bool(finite), bool(same)
     found["seconds"] = round(time.perf_counter() - start, 1)
     return found
+
+
+def _low_rank(model: keras.Model, calibration: keras_sac.Calibration) -> Any:
+    """Convert to 70 % of the parameters, or to rank 8 where too few layers can be converted."""
+    options: dict[str, Any] = {"sequential": False, "verbose": 0}
+    try:
+        return keras_sac.convert_to_sac(model, calibration, parameters=0.7, **options)
+    except ValueError as error:
+        if "budget cannot be met" not in str(error):
+            raise
+        return keras_sac.convert_to_sac(model, calibration, rank=8, **options)
 
 
 def passes(found: dict[str, Any]) -> bool:
