@@ -89,7 +89,7 @@ class CompressionOptions(Options):
 
 
 # On MNIST, of Adam with 1e-4, 3e-4 and 1e-3 and SGD with 0.003, 0.01 and 0.03: the highest
-# validation accuracies of pruned and of factored networks that do not harm the dense one.
+# validation accuracies of pruned and of factored networks.
 _FINETUNING = rows.Recipe(epochs=1, batch_size=64, learning_rate=0.01)
 _COMMON: dict[str, Any] = {
     "networks_dir": None,
