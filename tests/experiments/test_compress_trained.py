@@ -16,7 +16,7 @@ pytestmark = slow_elsewhere
 TINY = ("--dataset", "digits", "--limit", "400", "--calibration-samples", "200")
 ROWS = [
     *("dense", "svd-uniform-macs-50", "svd-global-parameters-50", "pca-macs-50"),
-    *("fisher-macs-50", "magnitude-90", "magnitude-bn-90"),
+    *("fisher-macs-50", "removal-macs-50", "magnitude-90", "magnitude-bn-90"),
     *("ours-90", "magnitude-2of4"),
 ]
 NAMES = [f"digits-cnn.{name}" for name in ROWS]
@@ -35,8 +35,8 @@ def start(arguments):
 def test_rows():
     names = [row.name for row in rows_of()]
     assert len(names) == len(set(names))
-    # The baseline, five methods with two budgets, five with zeros, and 2:4.
-    assert sum(name.startswith("cifar-cnn.") for name in names) == 1 + 5 * 11 + 5 * 5 + 2
+    # The baseline, seven methods with two budgets, five with zeros, and 2:4.
+    assert sum(name.startswith("cifar-cnn.") for name in names) == 1 + 7 * 11 + 5 * 5 + 2
     assert {"resnet-20.fisher-parameters-70", "cifar-cnn.fisher-macs-12.5"} <= set(names)
     mnist = {row.name: row for row in rows_of("--dataset", "mnist", "--networks", "mnist-cnn")}
     assert {name.split(".")[0] for name in mnist} == {"mnist-cnn"}
@@ -49,6 +49,9 @@ def test_rows():
         "finetune_limit": None,
     }
     assert "calibration_samples" not in mnist["mnist-cnn.magnitude-97"].settings
+    lenet = {row.name: row for row in rows_of("--dataset", "mnist", "--networks", "lenet-5")}
+    widths = lenet["lenet-5.removal-widths-25"].settings
+    assert (widths["selection"], widths["compensate"]) == ("reconstruction", True)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,7 @@ def test_end_to_end(folder):
     assert table["stored"].iloc[0] == 144 + 64 + 4640 + 8256 + 650
     assert table["macs"].iloc[0] == 64 * 144 + 16 * 4608 + 8192 + 640
     table.index = ROWS
-    for row in ("svd-uniform-macs-50", "pca-macs-50", "fisher-macs-50"):
+    for row in ("svd-uniform-macs-50", "pca-macs-50", "fisher-macs-50", "removal-macs-50"):
         assert 30 < table.loc[row, "macs_fraction_mean"] <= 50
     assert table.loc["svd-global-parameters-50", "parameters_fraction_mean"] <= 50
     # Groups of the one input channel of conv_1 have no weight too many.
@@ -90,8 +93,9 @@ def test_end_to_end(folder):
     assert gaps["magnitude-bn-90"] != gaps["magnitude-90"]
     assert gaps["dense"] == 0
     assert gaps["fisher-macs-50"] > gaps["pca-macs-50"] > gaps["magnitude-90"]
+    assert gaps["removal-macs-50"] > gaps["magnitude-90"]
     assert table["calibration_seconds"].notna().tolist() == [
-        row.startswith(("pca", "fisher", "ours")) for row in ROWS
+        row.startswith(("pca", "fisher", "removal", "ours")) for row in ROWS
     ]
     text = (folder / "table.md").read_text()
     assert "1 epoch, seeds 3, 4" in text
