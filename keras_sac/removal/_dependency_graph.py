@@ -139,13 +139,7 @@ class DependencyGraph:
         # A mask has no channels.
         named = {name: each for name, each in kwargs.items() if "mask" not in name}
         given, path = _tensors((args, named)), self._named(layer)
-        rule = rule_of(layer)
-        if isinstance(rule, LayerRule) and len(given) > 1 and not rule.inner_units(layer):
-            rule = "it has several inputs"
-        if isinstance(rule, LayerRule) and len(values) > 1:
-            rule = "it returns several tensors"
-        if isinstance(rule, LayerRule) and self._shared & {id(each) for each in layer.weights}:
-            rule = "a weight of it belongs to another layer, too"
+        rule = self._rule(layer, len(given), len(values))
         if isinstance(rule, str):
             self.unknown[id(layer)] = rule
             for tensor in given:
@@ -187,6 +181,19 @@ class DependencyGraph:
         if rule.makes_units:
             self.calls.append((layer, given, made))
         return [made]
+
+    def _rule(self, layer: Any, inputs: int, outputs: int) -> LayerRule | str:
+        """Return the rule of a layer with weights, or why its units are not known."""
+        rule = rule_of(layer)
+        if isinstance(rule, str):
+            return rule
+        if inputs > 1 and not rule.inner_units(layer):
+            return "it has several inputs"
+        if outputs > 1:
+            return "it returns several tensors"
+        if self._shared & {id(each) for each in layer.weights}:
+            return "a weight of it belongs to another layer, too"
+        return rule
 
     def _new_units(
         self, layer: Any, sizes: list[int], axes: tuple[int, ...], value: np.ndarray
@@ -271,11 +278,18 @@ class DependencyGraph:
 
     def _trials(self, tensors: list[Tensor]) -> list[np.ndarray]:
         """Return units to try to remove: one, the first few, and any half."""
-        units = np.unique(np.concatenate([self.units.roots(t.labels).ravel() for t in tensors]))
-        units = units[units > 0]
+        each = [np.unique(self.units.roots(tensor.labels)) for tensor in tensors]
+        each = [units[units > 0] for units in each]
+        units = np.unique(np.concatenate(each))
         half = np.random.default_rng(0).permutation(units)[: len(units) // 2]
-        # A tensor without any slice is no tensor.
-        return [each for each in (units[-1:], units[: len(units) // 3], half) if len(units) > 1]
+        trials = [units[-1:], units[: len(units) // 3], half]
+        for mine in each:
+            # Something stays of every tensor.
+            trials = [
+                trial[trial != mine[0]] if len(mine) and np.isin(mine, trial).all() else trial
+                for trial in trials
+            ]
+        return trials
 
     def _survives(self, step: Step, removed: np.ndarray) -> bool:
         """Return whether an operation makes the rest of its outputs of the rest of its inputs."""

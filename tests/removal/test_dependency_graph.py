@@ -134,3 +134,15 @@ def test_layers_with_one_weight_stay():
     graph = DependencyGraph(model, [inputs(model)])
     assert "belongs to another layer" in graph.unknown[id(first)]
     assert "belongs to another layer" in graph.unknown[id(second)]
+
+
+def test_a_narrow_branch_beside_a_wide_one():
+    """Trials of what an operation survives leave something of each of its inputs."""
+    for width in range(1, 4):
+        i = keras.Input((6,))
+        branches = [L.Dense(width, name="narrow")(i), L.Dense(9, name="wide")(i)]
+        model = keras.Model(i, L.Dense(2)(L.ReLU()(L.Concatenate()(branches))))
+        graph = DependencyGraph(model, [inputs(model)])
+        free = {layer.name: int((graph.roots(units) > 0).sum()) for layer, units in graph.made}
+        assert free["narrow"] == width
+        assert free["wide"] == 9
