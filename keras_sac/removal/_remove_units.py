@@ -8,7 +8,14 @@ import numpy as np
 
 from keras_sac._arguments import fraction as checked_fraction
 from keras_sac._arguments import integer, is_verbose, one_of
-from keras_sac._model import check_graph, check_model, compile_like, sample_for, select_layers
+from keras_sac._model import (
+    check_graph,
+    check_model,
+    compile_like,
+    layer_paths,
+    sample_for,
+    select_layers,
+)
 from keras_sac.calibration import (
     Calibration,
     KernelPart,
@@ -106,7 +113,7 @@ def remove_units(
     inputs = _inputs_of(model, calibration.batches()[0][0])
     graph = DependencyGraph(model, inputs)
     groups = unit_groups(graph)
-    _keep_others(model, groups, targets)
+    _keep_others(model, graph, groups, targets)
     order_units(groups, graph, calibration, selection, seed)
     uses = {id(kernel.variable): kernel.uses for kernel in calibration.kernels}
     totals = {k: v for k, v in calibration.totals(model).items() if k in ("parameters", "macs")}
@@ -157,11 +164,16 @@ def _inputs_of(model: keras.Model, inputs: Any) -> list[np.ndarray]:
     return arrays if fixed else [each[:_TRACED] for each in arrays]
 
 
-def _keep_others(model: keras.Model, groups: list[UnitGroup], targets: Any) -> None:
+def _keep_others(
+    model: keras.Model, graph: DependencyGraph, groups: list[UnitGroup], targets: Any
+) -> None:
     """Let the groups alone that are not among the targets, or share units with other layers."""
     if targets is None:
         if not any(group.units.size for group in groups):
-            listed = "; ".join(f"{_names(group)}: {group.reason}" for group in groups)
+            paths = {id(layer): path for path, layer in layer_paths(model).items()}
+            reasons = {_names(group): group.reason for group in groups}
+            reasons |= {paths[key]: why for key, why in graph.unknown.items()}
+            listed = "; ".join(f"{name}: {why}" for name, why in reasons.items())
             raise ValueError(
                 f"No unit of {model.name!r} can be removed. Received: {listed or 'no units'}."
             )

@@ -308,6 +308,18 @@ def test_models_that_cannot_lose_units():
     with pytest.raises(ValueError, match="No unit of 'only' can be removed"):
         remove_units(model, x, fraction=0.5, verbose=0)
 
+    class Scale(L.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight((shape[-1],), name="scale")
+
+        def call(self, x):
+            return x * self.scale
+
+    i = keras.Input((12,))
+    scaled = keras.Model(i, Scale(name="mine")(L.Dense(4, name="first")(i)))
+    with pytest.raises(ValueError, match=r"first: they reach 'mine'.*mine: the class Scale is not"):
+        remove_units(scaled, x, fraction=0.5, verbose=0)
+
     class Own(keras.Model):
         def __init__(self):
             super().__init__()
