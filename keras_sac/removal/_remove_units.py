@@ -83,8 +83,10 @@ def remove_units(
 
     Returns:
         The smaller model, compiled as the original was, and a table with a row for each kernel.
-        `attrs["groups"]` lists the groups of units: their layers, how many there were and are, and
-        why a group was left alone.
+        `predicted_loss` is what the removal of its outputs costs the layers after it (zero unless
+        `selection` is `"reconstruction"`), `measured_loss` the fraction of the variance of its
+        remaining outputs that it loses. `attrs["groups"]` lists the groups of units: their layers,
+        how many there were and are, and why a group was left alone.
 
     Raises:
         ValueError: if the model is no graph of layers, an argument is not valid, a budget cannot be
@@ -227,6 +229,7 @@ def _report(
         for group, count in zip(groups, counts, strict=True)
         for layer in group.layers
     }
+    predicted = _predicted_losses(calibration, graph, groups, counts, parts)
     changes: dict[str, dict[str, Any]] = {}
     left_alone: dict[str, str] = {}
     for kernel in calibration.kernels:
@@ -245,7 +248,9 @@ def _report(
                 "units": part.units,
                 "parameters_after": size,
                 "macs_after": round(size * kernel.uses),
-                "measured_loss": measured.get(kernel.key, math.nan),
+                "predicted_loss": predicted.get(kernel.key, 0.0),
+                # The outputs that are left are those of the original.
+                "measured_loss": measured.get(kernel.key, 0.0 if measured else math.nan),
             }
         elif kernel.key in measured:
             changes[kernel.key] = {
@@ -266,3 +271,25 @@ def _report(
         for group, count in zip(groups, counts, strict=True)
     ]
     return report
+
+
+def _predicted_losses(
+    calibration: Calibration,
+    graph: DependencyGraph,
+    groups: list[UnitGroup],
+    counts: list[int],
+    parts: dict[str, KernelPart],
+) -> dict[str, float]:
+    """Return what the removal of units costs, shared by the kernels that have made them."""
+    found = {}
+    for group, count in zip(groups, counts, strict=True):
+        layers = {id(layer) for layer in group.layers}
+        kernels = [
+            kernel.key
+            for kernel in calibration.kernels
+            if kernel.key in parts
+            and not parts[kernel.key].outputs.all()
+            and id(graph.weights[id(kernel.variable)].layer) in layers
+        ]
+        found |= dict.fromkeys(kernels, float(group.rises[:count].sum()) / max(len(kernels), 1))
+    return found

@@ -271,6 +271,10 @@ def test_targets_and_calibrations():
     assert list(rows.loc[["second", "wide"], "method"]) == ["structured", "structured"]
     assert rows.loc["wide", "inputs"] == 4 * 4 * 5
     assert 0 < rows.loc["wide", "measured_loss"] < 1
+    assert rows.loc["second", "measured_loss"] == rows.loc["wide", "predicted_loss"] == 0
+    expected = next(g for g in report.attrs["groups"] if g["layers"] == ["second"])
+    assert rows.loc["second", "predicted_loss"] == pytest.approx(expected["predicted_loss"])
+    assert expected["predicted_loss"] > 0
     assert rows.loc["second", "parameters_after"] == 3 * 3 * 8 * 5
     again, _ = remove_units(model, calibration, fraction=0.5, targets="second", verbose=0)
     for new, old in zip(weights(again), weights(small), strict=True):
