@@ -98,6 +98,8 @@ class Copies:
         return new
 
     def _other_input(self, model: keras.Sequential) -> list[keras.KerasTensor] | None:
+        if not self.shapes:  # a model that was never called has no inputs yet
+            return None
         (tensor,) = model.inputs
         shape = self.shapes.get(id(tensor))
         return None if shape is None else [keras.Input(batch_shape=shape, dtype=tensor.dtype)]

@@ -6,7 +6,7 @@ from bench_families import Options, measure, passes
 pytestmark = pytest.mark.slow
 
 # Larger ones take minutes each: `benchmarks/bench_families.py` runs all families.
-APPLICATIONS = ("MobileNetV2", "EfficientNetB0")
+APPLICATIONS = ("MobileNetV2",)
 OF_KERAS_HUB = ("BERT", "GPT-2", "ViT")
 
 

@@ -7,7 +7,7 @@ import pytest
 from keras_sac import bases
 from keras_sac._model._patches import extract_patches
 from keras_sac.layers import SACConv1D, SACConv2D, SACConv3D
-from tests.marks import needs_channels_first
+from tests.marks import needs_channels_first, needs_empty_convolutions
 
 
 def numpy(tensor):
@@ -132,6 +132,7 @@ def test_bad_arguments(make, message):
         make()
 
 
+@needs_empty_convolutions
 @pytest.mark.parametrize("rank", [3, 17])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 def test_no_rows(rng, padding, rank):
