@@ -48,7 +48,7 @@ needs_channels_first = pytest.mark.skipif(
 
 
 def _convolves_nothing():
-    empty, kernel = np.zeros((0, 3, 3, 1), "float32"), np.zeros((2, 2, 1, 4), "float32")
+    empty, kernel = keras.ops.zeros((0, 3, 3, 1)), keras.ops.zeros((2, 2, 1, 4))
     return tuple(keras.ops.conv(empty, kernel).shape) == (0, 2, 2, 4)
 
 
