@@ -31,7 +31,7 @@ from zoo_models import bert, gpt2, inputs_for, vit
 
 import keras_sac
 from keras_sac.analysis import environment
-from timing import earlier_results, write_result, write_text
+from timing import each_available, earlier_results, write_result, write_text
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 LARGEST_DIFFERENCE = 1e-4
@@ -221,16 +221,8 @@ def main() -> None:
     facts["environment"]["versions"]["keras-hub"] = importlib.metadata.version("keras-hub")
     # Families that were measured before, with the same versions, stay in the result.
     known = earlier_results(options.output, facts, "families")
-    for family in options.families:
-        try:
-            known[family] = measure(family, options)
-        except ValueError as error:
-            # Keras 3.15 has no NASNet on torch.
-            if "is not available with the" not in str(error):
-                raise
-            print(f"{family}: {error}", flush=True)
-            continue
-        print(f"{family}: {known[family]}", flush=True)
+    for family, found in each_available(options.families, lambda name: measure(name, options)):
+        known[family] = found
         ordered = {name: known[name] for name in FAMILIES if name in known}
         write_result(options.output, {**facts, "families": ordered})
     text = table(options.output.parent)

@@ -35,9 +35,10 @@ from zoo_models import inputs_for
 
 import keras_sac
 from keras_sac.analysis import environment
+from keras_sac.removal._channel_labels import sparing
 from keras_sac.removal._dependency_graph import DependencyGraph
 from keras_sac.removal._greedy_elimination import Reader, eliminate
-from timing import earlier_results, write_result, write_text
+from timing import each_available, earlier_results, write_result, write_text
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 LARGEST_DIFFERENCE = 1e-5
@@ -112,11 +113,7 @@ def zero_some(model: keras.Model, x: Any, seed: int) -> int:
     sets = np.unique(graph.roots(np.arange(graph.units.count)))
     sets = sets[sets > 0]
     chosen = np.random.default_rng(seed).permutation(sets)[: round(SHARE * len(sets))]
-    # One unit of each layer stays.
-    for _, numbers in graph.made:
-        mine = np.unique(graph.roots(numbers))
-        if np.isin(mine, chosen).all():
-            chosen = chosen[chosen != mine[0]]
+    chosen = sparing(chosen, [np.unique(graph.roots(numbers)) for _, numbers in graph.made])
     count = 0
     for weight in graph.weights.values():
         value = np.array(keras.ops.convert_to_numpy(weight.variable.value))
@@ -191,16 +188,8 @@ def main() -> None:
     known = earlier_results(options.output, facts, "graphs")
     choice = round(seconds_of_choice(), 1)
     print(f"choice of 512 units: {choice} s", flush=True)
-    for name in options.graphs:
-        try:
-            known[name] = measure(name, options)
-        except ValueError as error:
-            # Keras 3.15 has no NASNet on torch.
-            if "is not available with the" not in str(error):
-                raise
-            print(f"{name}: {error}", flush=True)
-            continue
-        print(f"{name}: {known[name]}", flush=True)
+    for name, found in each_available(options.graphs, lambda graph: measure(graph, options)):
+        known[name] = found
         ordered = {each: known[each] for each in GRAPHS if each in known}
         write_result(options.output, {**facts, "seconds_of_choice": choice, "graphs": ordered})
     text = table(options.output.parent)

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 # Before Keras is imported, whose default is TensorFlow. A parent process only needs any backend.
@@ -28,6 +29,23 @@ def run_child(script: pathlib.Path, options: dict[str, Any], **variables: str | 
         ChildError: if `main` raises, or the process ends without a result.
     """
     return run({**options, "file": str(script)}, **{"TF_CPP_MIN_LOG_LEVEL": "3", **variables})
+
+
+def each_available(
+    names: Iterable[str], measure: Callable[[str], dict[str, Any]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Measure models by name, and print and yield each; Keras does not have all on each backend."""
+    for name in names:
+        try:
+            found = measure(name)
+        except ValueError as error:
+            # Keras 3.15 has no NASNet on torch.
+            if "is not available with the" not in str(error):
+                raise
+            print(f"{name}: {error}", flush=True)
+            continue
+        print(f"{name}: {found}", flush=True)
+        yield name, found
 
 
 def earlier_results(path: pathlib.Path, facts: dict[str, Any], key: str) -> dict[str, Any]:

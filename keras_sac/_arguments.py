@@ -26,6 +26,17 @@ def fraction(name: str, value: Any) -> float:
     return float(number)
 
 
+def budget(name: str, value: Any) -> float:
+    """Return `value` as a budget: a fraction of the model up to 1, an absolute number above."""
+    number = _number(value)
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError(
+            f"`{name}` must be a number in (0, 1], a fraction of the model, or an absolute number "
+            f"above. Received: {name}={value!r}"
+        )
+    return float(number)
+
+
 def at_least_zero(name: str, value: Any) -> float:
     """Return `value` as a finite number of at least 0."""
     number = _number(value)

@@ -2,6 +2,7 @@
 
 from keras_sac.calibration._as_calibration import as_calibration
 from keras_sac.calibration._batch_norm import recalibrate_batch_norm, recalibrate_where_it_helps
+from keras_sac.calibration._budgets import absolute_budgets
 from keras_sac.calibration._calibration import Calibration
 from keras_sac.calibration._change_report import change_report
 from keras_sac.calibration._changed_kernel import ChangedKernel, predicted_loss, relative_error
@@ -15,6 +16,7 @@ __all__ = [
     "KernelPart",
     "LinearFit",
     "ObservedKernel",
+    "absolute_budgets",
     "as_calibration",
     "change_report",
     "predicted_loss",

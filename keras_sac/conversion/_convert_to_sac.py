@@ -1,19 +1,19 @@
 """`convert_to_sac`: low-rank factors for the kernels of a trained model, in closed form."""
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from keras_sac._arguments import integer, is_verbose, one_of
+from keras_sac._arguments import budget, integer, is_verbose, one_of
 from keras_sac._model import Copies, check_model, compile_like
 from keras_sac._run import Progress
 from keras_sac.calibration import (
     Calibration,
     ChangedKernel,
     ObservedKernel,
+    absolute_budgets,
     as_calibration,
     change_report,
     recalibrate_where_it_helps,
@@ -159,16 +159,15 @@ def _check_levels(given: dict[str, Any]) -> None:
     ranks = levels.get("rank", 1)
     for each in ranks.values() if isinstance(ranks, Mapping) else [ranks]:
         integer("rank", each, 1)
-    for name in levels.keys() - {"rank"}:
-        value = levels[name]
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        largest = 1 if name == "explained_variance" else math.inf
-        if not number or not 0 < value <= largest or value == math.inf:
-            raise ValueError(
-                f"`{name}` must be a number in (0, 1]"
-                + ("" if largest == 1 else ", a fraction of the model, or an absolute number above")
-                + f". Received: {name}={value!r}"
-            )
+    for name in levels.keys() & {"parameters", "macs"}:
+        budget(name, levels[name])
+    share = levels.get("explained_variance", 1.0)
+    number = isinstance(share, int | float | np.number) and not isinstance(share, bool)
+    if not number or not 0 < share <= 1:
+        raise ValueError(
+            "`explained_variance` must be a number in (0, 1]. Received: "
+            f"explained_variance={share!r}"
+        )
 
 
 def _criterion(criterion: str | None, calibration: Calibration) -> str:
@@ -220,19 +219,9 @@ def _choose(
         return choose_ranks(candidates, given["rank"])
     if given["explained_variance"] is not None:
         return [each.explaining(given["explained_variance"], round_to) for each in candidates]
-    total = calibration.totals(model)
-    names = [name for name in ("parameters", "macs") if given[name] is not None]
-    if "macs" in names and total["macs"] is None:
-        raise ValueError(
-            "`macs` needs the operations of all layers, and those of a class are not known. "
-            "Received a model for which `footprint(model)` counts none: describe the class with "
-            "`keras_sac.register_layer`, or pass `parameters=`."
-        )
-    budgets = {
-        name: given[name] * total[name] if given[name] <= 1 else float(given[name])
-        for name in names
-    }
-    return choose_by_budgets(candidates, budgets, total, round_to)
+    wanted = {name: given[name] for name in ("parameters", "macs") if given[name] is not None}
+    budgets, totals = absolute_budgets(model, calibration, wanted)
+    return choose_by_budgets(candidates, budgets, totals, round_to)
 
 
 def _with_sac_layers(

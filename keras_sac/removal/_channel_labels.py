@@ -1,6 +1,6 @@
 """Find out which units the outputs of an operation belong to, by changing its inputs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -176,15 +176,12 @@ def along(labels: np.ndarray, axis: int) -> np.ndarray | None:
 
 def _number_of_sets(slices: list[np.ndarray]) -> int:
     """Return the number of sets of units, without that of 0, if those of each slice are coupled."""
-    known, places = np.unique(np.concatenate([*slices, [0]]), return_inverse=True)
-    firsts = np.concatenate([[places[start]] * len(each) for start, each in _starts(slices)])
-    graph = coo_array((np.ones(len(firsts)), (places[: len(firsts)], firsts)), (len(known),) * 2)
+    numbers = np.concatenate([[0], *slices])
+    firsts = np.concatenate([[0], *(np.full(len(each), each[0]) for each in slices)])
+    known, places = np.unique(numbers, return_inverse=True)
+    pairs = (places, np.searchsorted(known, firsts))
+    graph = coo_array((np.ones(len(places)), pairs), shape=(len(known),) * 2)
     return connected_components(graph, directed=False)[0] - 1
-
-
-def _starts(slices: list[np.ndarray]) -> list[tuple[int, np.ndarray]]:
-    ends = np.cumsum([len(each) for each in slices])
-    return [(int(end) - len(each), each) for end, each in zip(ends, slices, strict=True)]
 
 
 def without(array: np.ndarray, labels: np.ndarray, removed: np.ndarray) -> np.ndarray | None:
@@ -202,3 +199,16 @@ def without(array: np.ndarray, labels: np.ndarray, removed: np.ndarray) -> np.nd
         if units is not None:
             return np.compress(~np.isin(units, removed), array, axis=axis)
     return None
+
+
+def sparing(units: np.ndarray, owners: Iterable[np.ndarray]) -> np.ndarray:
+    """Return units in their order, without the last ones of those that would have none left.
+
+    Args:
+        units: those that are to go.
+        owners: the units of each layer, or each tensor.
+    """
+    for mine in owners:
+        if len(mine) and np.isin(mine, units).all():
+            units = np.delete(units, np.flatnonzero(np.isin(units, mine))[-1])
+    return units

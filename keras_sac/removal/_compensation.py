@@ -38,7 +38,7 @@ def kernel_parts(
     return parts
 
 
-def compensate(
+def refit(
     work: keras.Model, calibration: Calibration, parts: dict[str, KernelPart], *, progress: bool
 ) -> dict[str, float]:
     """Fit the kernels of a smaller copy in the order of their calls, to the original outputs.

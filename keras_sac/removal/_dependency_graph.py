@@ -16,6 +16,7 @@ from keras_sac.removal._channel_labels import (
     couple_slices,
     is_float,
     output_labels,
+    sparing,
     without,
 )
 from keras_sac.removal._layer_rules import LayerRule, rule_of
@@ -270,7 +271,7 @@ class DependencyGraph:
             again = False
             for step in self.steps:
                 tensors = [*_tensors(step.arguments), *step.outputs]
-                if not all(self._survives(step, each) for each in self._trials(tensors)):
+                if not self._survives(step, self._trials(tensors)):
                     name = self._named(step.operation)
                     for each in tensors:
                         self._stay(each.labels, f"{name!r} has sizes that do not change with them")
@@ -278,21 +279,17 @@ class DependencyGraph:
 
     def _trials(self, tensors: list[Tensor]) -> list[np.ndarray]:
         """Return units to try to remove: one, the first few, and any half."""
-        each = [np.unique(self.units.roots(tensor.labels)) for tensor in tensors]
-        each = [units[units > 0] for units in each]
-        units = np.unique(np.concatenate(each))
+        of = [np.unique(self.units.roots(tensor.labels)) for tensor in tensors]
+        of = [units[units > 0] for units in of]
+        units = np.unique(np.concatenate(of))
         half = np.random.default_rng(0).permutation(units)[: len(units) // 2]
-        trials = [units[-1:], units[: len(units) // 3], half]
-        for mine in each:
-            # Something stays of every tensor.
-            trials = [
-                trial[trial != mine[0]] if len(mine) and np.isin(mine, trial).all() else trial
-                for trial in trials
-            ]
-        return trials
+        trials = (units[-1:], units[: len(units) // 3], half)
+        return [trial for trial in (sparing(each, of) for each in trials) if len(trial)]
 
-    def _survives(self, step: Step, removed: np.ndarray) -> bool:
+    def _survives(self, step: Step, trials: list[np.ndarray]) -> bool:
         """Return whether an operation makes the rest of its outputs of the rest of its inputs."""
+        if not trials:
+            return True
         rng, given = np.random.default_rng(0), _tensors(step.arguments)
         values = [
             rng.normal(size=each.value.shape).astype(each.value.dtype)
@@ -301,16 +298,19 @@ class DependencyGraph:
             for each in given
         ]
         full = evaluate(step.operation, *_filled(step.arguments, values))
-        wanted = self._without(full, step.outputs, removed)
-        smaller = self._without(values, given, removed)
-        if wanted is None or smaller is None:
-            return False
-        changed = resized(step.operation, [each.shape for each in wanted])
-        try:
-            found = evaluate(changed, *_filled(step.arguments, smaller))
-        except Exception:  # whatever an operation raises on shapes that do not fit it
-            return False
-        return all(map(_alike, found, wanted))
+        for removed in trials:
+            wanted = self._without(full, step.outputs, removed)
+            smaller = self._without(values, given, removed)
+            if wanted is None or smaller is None:
+                return False
+            changed = resized(step.operation, [each.shape for each in wanted])
+            try:
+                found = evaluate(changed, *_filled(step.arguments, smaller))
+            except Exception:  # whatever an operation raises on shapes that do not fit it
+                return False
+            if not all(map(_alike, found, wanted)):
+                return False
+        return True
 
     def _without(
         self, values: list[np.ndarray], tensors: list[Tensor], removed: np.ndarray

@@ -1,5 +1,6 @@
 """Which axes of a layer's weights belong to the channels of its inputs and of its outputs."""
 
+import abc
 import dataclasses
 import warnings
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ _IN, _OUT = Axis(0), Axis("outputs", made=True)
 Weight = tuple[keras.Variable, dict[int, Axis]]
 
 
-class LayerRule:
+class LayerRule(abc.ABC):
     """How the units of a class of layers are removed.
 
     Attributes:
@@ -55,9 +56,9 @@ class LayerRule:
 
     makes_units = True
 
+    @abc.abstractmethod
     def weights(self, layer: Any) -> Iterator[Weight]:
         """Return the weights and their axes."""
-        raise NotImplementedError
 
     def input_axes(self, layer: Any, rank: int) -> tuple[int, ...]:
         """Return the axes of an input of some rank that weights belong to."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_sac._arguments import budget, integer, is_verbose, one_of
 from keras_sac._arguments import fraction as checked_fraction
-from keras_sac._arguments import integer, is_verbose, one_of
 from keras_sac._model import (
     check_graph,
     check_model,
@@ -19,12 +19,12 @@ from keras_sac._model import (
 from keras_sac.calibration import (
     Calibration,
     KernelPart,
+    absolute_budgets,
     as_calibration,
     change_report,
     recalibrate_where_it_helps,
 )
-from keras_sac.removal._compensation import compensate as compensated
-from keras_sac.removal._compensation import kernel_parts
+from keras_sac.removal._compensation import kernel_parts, refit
 from keras_sac.removal._dependency_graph import DependencyGraph
 from keras_sac.removal._smaller_model import smaller_model
 from keras_sac.removal._unit_groups import Costs, UnitGroup, allocate, unit_groups
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SELECTIONS = ("reconstruction", "l1", "bn", "random")
-# Samples that the graph is followed with. Operations that mix samples show themselves with two.
-_TRACED = 2
 
 
 def remove_units(
@@ -112,18 +110,18 @@ def remove_units(
     round_to = integer("round_to", round_to, 1)
     budgets = _check_amount(fraction, {"macs": macs, "parameters": parameters})
     calibration = as_calibration(model, data, y, loss=loss, verbose=verbose)
-    inputs = _inputs_of(model, calibration.batches()[0][0])
-    graph = DependencyGraph(model, inputs)
-    groups = unit_groups(graph)
-    _keep_others(model, graph, groups, targets)
-    order_units(groups, graph, calibration, selection, seed)
-    uses = {id(kernel.variable): kernel.uses for kernel in calibration.kernels}
-    totals = {k: v for k, v in calibration.totals(model).items() if k in ("parameters", "macs")}
-    costs = Costs(graph, groups, uses, {k: float(v or 0) for k, v in totals.items()})
+    graph = DependencyGraph(model, _inputs_of(model, calibration.batches()[0][0]))
+    groups, progress = unit_groups(graph), is_verbose(verbose)
+    if targets is not None:
+        _keep_others(model, groups, targets)
+    order_units(groups, graph, calibration, selection, seed, progress=progress)
+    _check_some(model, graph, groups)
     if fraction is not None:
         counts = [_share(group, fraction, round_to) for group in groups]
     else:
-        absolute = {k: v * totals[k] if v <= 1 else float(v) for k, v in budgets.items()}
+        absolute, totals = absolute_budgets(model, calibration, budgets)
+        uses = {id(kernel.variable): kernel.uses for kernel in calibration.kernels}
+        costs = Costs(graph, groups, uses, totals)
         uniform = selection != "reconstruction"
         counts = allocate(groups, costs, absolute, round_to, uniform=uniform)
     taken = [group.units[:count] for group, count in zip(groups, counts, strict=True)]
@@ -133,14 +131,14 @@ def remove_units(
     parts = kernel_parts(calibration, graph, removed)
     measured: dict[str, float] = {}
     if compensate:
-        measured = compensated(work, calibration, parts, progress=is_verbose(verbose))
+        measured = refit(work, calibration, parts, progress=progress)
     recalibrate_where_it_helps(work, calibration)
     return work, _report(model, work, calibration, graph, groups, counts, parts, measured)
 
 
 def _check_amount(fraction: float | None, budgets: dict[str, float | None]) -> dict[str, float]:
     """Return the budgets, and raise `ValueError` unless it is said once how much goes."""
-    given = {name: value for name, value in budgets.items() if value is not None}
+    given = {name: budget(name, value) for name, value in budgets.items() if value is not None}
     if (fraction is None) == (not given):
         shown = {"fraction": fraction, **budgets}
         raise ValueError(
@@ -149,37 +147,19 @@ def _check_amount(fraction: float | None, budgets: dict[str, float | None]) -> d
         )
     if fraction is not None:
         checked_fraction("fraction", fraction)
-    for name, value in given.items():
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not number or not 0 < value < math.inf:
-            raise ValueError(
-                f"`{name}` must be a fraction of the model in (0, 1], or an absolute number above. "
-                f"Received: {name}={value!r}"
-            )
     return given
 
 
 def _inputs_of(model: keras.Model, inputs: Any) -> list[np.ndarray]:
-    """Return a few samples for each of the inputs of a model, in their order."""
+    """Return two samples for each of the inputs of a model: operations may mix samples."""
     arrays = keras.tree.flatten(sample_for(model, inputs))
     fixed = any(each.shape[0] for each in model.inputs)
-    return arrays if fixed else [each[:_TRACED] for each in arrays]
+    # A single sample is repeated.
+    return arrays if fixed else [each[[0, len(each) > 1]] for each in arrays]
 
 
-def _keep_others(
-    model: keras.Model, graph: DependencyGraph, groups: list[UnitGroup], targets: Any
-) -> None:
+def _keep_others(model: keras.Model, groups: list[UnitGroup], targets: Any) -> None:
     """Let the groups alone that are not among the targets, or share units with other layers."""
-    if targets is None:
-        if not any(group.units.size for group in groups):
-            paths = {id(layer): path for path, layer in layer_paths(model).items()}
-            reasons = {_names(group): group.reason for group in groups}
-            reasons |= {paths[key]: why for key, why in graph.unknown.items()}
-            listed = "; ".join(f"{name}: {why}" for name, why in reasons.items())
-            raise ValueError(
-                f"No unit of {model.name!r} can be removed. Received: {listed or 'no units'}."
-            )
-        return
     among = list({id(each): each for group in groups for each in group.layers}.values())
     chosen = {id(each) for each in select_layers(model, targets, among, purpose="narrowed")}
     for group in groups:
@@ -189,17 +169,21 @@ def _keep_others(
                 f"The units of {_names(group)} cannot be removed: {group.reason}. Received: "
                 f"targets={targets!r}."
             )
-        if len(mine) < len(group.layers) and group.units.size:
-            others = [each.name for each in group.layers if id(each) not in chosen]
-            group.reason = (
-                f"they are coupled to those of {', '.join(others)}, which is not among the targets"
-                if mine
-                else "not among the targets"
-            )
-            group.units = group.rises = group.units[:0]
-    if not any(group.units.size for group in groups):
-        listed = "; ".join(f"{_names(group)}: {group.reason}" for group in groups)
-        raise ValueError(f"No unit of the targets can be removed. Received: {listed}.")
+        others = ", ".join(each.name for each in group.layers if id(each) not in chosen)
+        if others and group.units.size:
+            coupled = f"they are coupled to those of {others}, which is not among the targets"
+            group.stay(coupled if mine else "not among the targets")
+
+
+def _check_some(model: keras.Model, graph: DependencyGraph, groups: list[UnitGroup]) -> None:
+    """Raise `ValueError` unless some units can go."""
+    if any(group.units.size for group in groups):
+        return
+    paths = {id(layer): path for path, layer in layer_paths(model).items()}
+    reasons = {_names(group): group.reason for group in groups}
+    reasons |= {paths[key]: why for key, why in graph.unknown.items()}
+    listed = "; ".join(f"{name}: {why}" for name, why in reasons.items())
+    raise ValueError(f"No unit of {model.name!r} can be removed. Received: {listed or 'no units'}.")
 
 
 def _names(group: UnitGroup) -> str:
@@ -208,8 +192,6 @@ def _names(group: UnitGroup) -> str:
 
 def _share(group: UnitGroup, fraction: float, round_to: int) -> int:
     """Return how many units of a group go for a share of them."""
-    if not group.units.size:
-        return 0
     wanted = fraction * group.total
     return min(group.steps(round_to), key=lambda count: (abs(count - wanted), count))
 

@@ -15,7 +15,7 @@ from keras_sac._model import (
     sample_for,
 )
 from keras_sac._table import table
-from keras_sac.removal._channel_labels import along
+from keras_sac.removal._channel_labels import along, sparing
 from keras_sac.removal._dependency_graph import DependencyGraph
 from keras_sac.removal._layer_rules import LayerRule, rule_of
 from keras_sac.removal._smaller_model import smaller_model
@@ -46,7 +46,8 @@ def remove_zero_filters(
 
     Args:
         model: built Functional or Sequential model, also with such models inside; not changed.
-        sample: inputs, for models that leave sizes open; a few samples of any values.
+        sample: inputs, for models that leave sizes open; two samples or more, of any values. With
+            one, constants other than zero stay.
 
     Returns:
         The smaller model, compiled as the original was, and a table with a row for each layer that
@@ -74,11 +75,9 @@ def remove_zero_filters(
     zero = _zero_units(graph)
     reasons = _why_not_exact(graph, zero)
     removed = np.setdiff1d(zero, list(reasons))
-    for _, numbers in graph.made:
-        mine = np.unique(graph.roots(numbers))
-        if np.isin(mine, removed).all():
-            reasons[int(mine[0])] = "it is the last unit of its layer"
-            removed = removed[removed != mine[0]]
+    going = sparing(removed, [np.unique(graph.roots(numbers)) for _, numbers in graph.made])
+    reasons |= dict.fromkeys(np.setdiff1d(removed, going).tolist(), "its layer has no other unit")
+    removed = going
     work = smaller_model(model, graph, removed)
     compile_like(work, model)
     places: dict[str, Any] = layer_paths(work)
@@ -144,19 +143,21 @@ def _adds_constants(layer: Any) -> bool:
 
 def _channels(graph: DependencyGraph, layer: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the first value of each channel that a layer receives, and the units that vary."""
-    rows, labels = [], np.zeros(0, int)
+    rows, labels, single = [], np.zeros(0, int), False
     for each, given, _ in graph.calls:
         if each is layer:
             (tensor,) = given
             rule = rule_of(layer)
             assert isinstance(rule, LayerRule)  # it is one of the calls of the graph
             (axis,) = rule.input_axes(layer, tensor.value.ndim)
-            channels = tensor.value.shape[axis]
+            channels, single = tensor.value.shape[axis], len(tensor.value) == 1
             rows.append(np.moveaxis(tensor.value, axis, -1).reshape(-1, channels))
             found = along(graph.roots(tensor.labels), axis)
             labels = np.zeros(channels, int) if found is None else found
     joined = np.concatenate(rows)
-    return joined[0], labels[np.ptp(joined, axis=0) > 0]
+    varying = np.ptp(joined, axis=0) > 0
+    # One sample shows of no other number that it is constant.
+    return joined[0], labels[varying | (joined[0] != 0) if single else varying]
 
 
 def _constant(graph: DependencyGraph, layer: Any, removed: np.ndarray) -> np.ndarray | None:

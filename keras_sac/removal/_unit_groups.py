@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
+from keras_sac.removal._channel_labels import Units, sparing
 from keras_sac.removal._dependency_graph import DependencyGraph
 
 
@@ -33,46 +34,49 @@ class UnitGroup:
     def put(self, order: np.ndarray, rises: np.ndarray) -> None:
         """Put the units into an order; the last one of each layer stays."""
         units = self.units[order]
-        last = [units[np.isin(units, each)][-1:] for each in self.of_layers if np.all(each > 0)]
-        going = ~np.isin(units, np.concatenate([np.zeros(0, int), *last]))
+        going = np.isin(units, sparing(units, self.of_layers))
+        if len(units) and not going.any():
+            self.reason = "its last unit would go"
         self.units, self.rises = units[going], rises[going]
 
-    @property
-    def largest(self) -> int:
-        """The number of units that can go."""
-        return len(self.units)
+    def stay(self, reason: str) -> None:
+        """Let all units stay."""
+        self.reason, self.units, self.rises = reason, self.units[:0], self.rises[:0]
 
     def steps(self, round_to: int) -> list[int]:
         """Return the numbers of units that may go, so that multiples of `round_to` stay."""
         kept = range(self.total - self.total % round_to, 0, -round_to)
-        found = [self.total - each for each in kept if 0 < self.total - each <= self.largest]
+        found = [self.total - each for each in kept if 0 < self.total - each <= len(self.units)]
         return [0, *found]
 
 
 def unit_groups(graph: DependencyGraph) -> list[UnitGroup]:
     """Return the groups of a graph, in the order of the layers."""
-    parts: list[tuple[list[keras.layers.Layer], list[np.ndarray]]] = []
-    for layer, numbers in graph.made:
-        roots = set(graph.roots(numbers)) - {0}
-        joined = [each for each in parts if roots & set(graph.roots(np.concatenate(each[1])))]
-        for each in joined:
-            parts.remove(each)
-        layers = [one for each in joined for one in each[0]]
-        arrays = [one for each in joined for one in each[1]]
-        parts.append(([*layers, layer], [*arrays, numbers]))
-    groups = []
-    for layers, arrays in parts:
-        numbers = np.concatenate(arrays)
-        roots = np.unique(graph.roots(numbers))
-        free = roots[roots > 0]
-        # Units that stay are one by one in a layer.
-        staying = max(int(np.sum(graph.roots(each) == 0)) for each in arrays)
-        reason = "" if len(free) else graph.reason(numbers)
-        unique = list({id(each): each for each in layers}.values())
-        of_layers = [np.unique(graph.roots(each)) for each in arrays]
-        total = len(free) + staying
-        groups.append(UnitGroup(unique, free, np.zeros(len(free)), total, reason, of_layers))
-    return groups
+    # Layers that share a set of units are of one kind.
+    kinds = Units()
+    kinds.new(graph.units.count)
+    roots = [graph.roots(numbers) for _, numbers in graph.made]
+    members: dict[int, list[int]] = {}
+    for each in roots:
+        kinds.couple(each[each > 0], int(each.max(initial=0)))
+    for index, each in enumerate(roots):
+        some = int(kinds.roots(each.max(initial=0)))
+        members.setdefault(some or -1 - index, []).append(index)
+    return [_group(graph, indices) for indices in members.values()]
+
+
+def _group(graph: DependencyGraph, indices: list[int]) -> UnitGroup:
+    """Return the group of some entries of `graph.made`."""
+    layers, arrays = zip(*(graph.made[index] for index in indices), strict=True)
+    of_layers = [np.unique(graph.roots(each)) for each in arrays]
+    free = np.unique(np.concatenate(of_layers))
+    free = free[free > 0]
+    # Units that stay are one by one in a layer.
+    staying = max(int(np.sum(graph.roots(each) == 0)) for each in arrays)
+    reason = "" if len(free) else graph.reason(np.concatenate(arrays))
+    unique = list({id(each): each for each in layers}.values())
+    rises = np.zeros(len(free))
+    return UnitGroup(unique, free, rises, len(free) + staying, reason, of_layers)
 
 
 class Costs:
@@ -82,7 +86,7 @@ class Costs:
         graph: of the model.
         groups: with their units in order.
         uses: how often a pass of one sample multiplies by a kernel, by the `id` of its variable.
-        total: `parameters` and `macs` of the model.
+        total: of the model: `parameters`, `macs`, or both.
     """
 
     def __init__(
@@ -124,8 +128,9 @@ class Costs:
         """Return parameters and MACs if some units of each group go."""
         found = dict(self._total)
         for weight in self._weights:
-            for name, value in _saved(weight, counts).items():
-                found[name] -= value
+            saved = _saved(weight, counts)
+            for name in found:
+                found[name] -= saved[name]
         return found
 
     def saved(self, counts: Sequence[int], number: int, new: int) -> dict[str, float]:
@@ -170,7 +175,7 @@ def allocate(
     Raises:
         ValueError: if the budgets cannot be met.
     """
-    steps = [group.steps(round_to) if group.units.size else [0] for group in groups]
+    steps = [group.steps(round_to) for group in groups]
     smallest = costs.of([each[-1] for each in steps])
     for name, budget in budgets.items():
         if smallest[name] > budget:

@@ -8,6 +8,7 @@ from keras import ops
 from small_graphs import EXACT, NORMALIZED, inputs
 
 from keras_sac._model import Copies, layer_paths
+from keras_sac.removal._channel_labels import sparing
 from keras_sac.removal._dependency_graph import DependencyGraph
 from keras_sac.removal._layer_rules import rule_of
 from keras_sac.removal._smaller_model import smaller_model
@@ -18,11 +19,7 @@ def removable(graph, fraction=0.5, seed=1):
     roots = np.unique(graph.roots(np.arange(graph.units.count)))
     roots = roots[roots > 0]
     chosen = np.random.default_rng(seed).permutation(roots)[: round(fraction * len(roots))]
-    for _, numbers in graph.made:
-        mine = np.unique(graph.roots(numbers))
-        if np.isin(mine, chosen).all():
-            chosen = chosen[chosen != mine[-1]]
-    return chosen
+    return sparing(chosen, [np.unique(graph.roots(numbers)) for _, numbers in graph.made])
 
 
 def unread(model, graph, removed):

@@ -6,6 +6,7 @@ import pytest
 from keras import layers as L
 from keras import ops
 from small_graphs import (
+    depthwise,
     group_norm,
     grouped,
     inputs,
@@ -47,7 +48,8 @@ def predict(model, x):
 
 
 @pytest.mark.parametrize(
-    "build", [grouped, nested, recurrent, several_outputs, siamese, transformer, group_norm]
+    "build",
+    [depthwise, grouped, nested, recurrent, several_outputs, siamese, transformer, group_norm],
 )
 def test_a_third_of_every_kind_of_graph(build):
     keras.utils.set_random_seed(0)
@@ -171,6 +173,66 @@ def test_no_layer_of_a_group_is_emptied(selection):
     assert widths[2] == widths[0] + widths[1] == report.attrs["groups"][0]["units_after"] <= 3
 
 
+def test_scales_of_batch_normalization_decide():
+    model, x = plain(), inputs(plain(), samples=30)
+    norm = model.get_layer("norm")
+    scales = np.array([3, 0.1, -2, 0.2, 5, -0.05, 4, 6], "float32")
+    norm.gamma.assign(scales)
+    small, report = remove_units(
+        model, x, fraction=0.375, selection="bn", compensate=False, verbose=0
+    )
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(small.get_layer("norm").gamma), scales[np.abs(scales) > 1]
+    )
+    reasons = {group["layers"][0]: group["reason"] for group in report.attrs["groups"]}
+    assert reasons["first"] == ""
+    assert reasons["second"] == "no batch normalization scales its units"
+    with pytest.raises(ValueError, match="no batch normalization scales its units"):
+        remove_units(mlp(), data(), fraction=0.5, selection="bn", verbose=0)
+
+
+def test_readers_with_a_sketch():
+    """Wide kernels have no matrix of moments; their units go by their energy alone."""
+    model, x = plain(), inputs(plain(), samples=60)
+    calibration = Calibration.from_data(model, x, max_features=40, verbose=0)
+    kernel = model.get_layer("wide").kernel
+    value = ops.convert_to_numpy(kernel).reshape(16, 10, 12).copy()
+    value[:, [2, 3, 7]] *= 1e-4
+    kernel.assign(value.reshape(160, 12))
+    calibration = Calibration.from_data(model, x, max_features=40, verbose=0)
+    small, _ = remove_units(model, calibration, fraction=0.3, targets="second", verbose=0)
+    y = predict(model, x)
+    np.testing.assert_allclose(predict(small, x), y, atol=1e-2 * np.abs(y).max())
+
+
+def test_budgets_take_units_where_they_matter_least():
+    """A layer whose second half nothing needs loses it before another layer loses anything."""
+    model, x = plain(), inputs(plain(), samples=60)
+    kernel = model.get_layer("last").kernel
+    kernel.assign(ops.convert_to_numpy(kernel) * (np.arange(12) < 6)[:, None])
+    small, _ = remove_units(model, x, parameters=0.7, verbose=0)
+    assert small.get_layer("wide").units == 6
+    y = predict(model, x)
+    np.testing.assert_allclose(predict(small, x), y, atol=0.05 * np.abs(y).max())
+
+
+@pytest.mark.filterwarnings("ignore:The operations of own")
+def test_operations_that_are_not_known():
+    class Attention(L.Layer):
+        def build(self, shape):
+            self.scores = self.add_weight((shape[-1], 4), name="kernel")
+
+        def call(self, x):
+            return ops.matmul(x, self.scores)
+
+    i = keras.Input((12,))
+    model = keras.Model(i, Attention(name="own")(L.Dense(6)(L.Dense(8, name="first")(i))))
+    with pytest.raises(ValueError, match="`macs` needs the operations of all layers"):
+        remove_units(model, data(), macs=0.5, verbose=0)
+    small, _ = remove_units(model, data(), parameters=0.7, verbose=0)
+    assert small.get_layer("first").units < 8
+
+
 def test_round_to_and_shares():
     model, x = mlp(units=21), data()
     for round_to, fraction, kept in (
@@ -288,8 +350,8 @@ def test_targets_and_calibrations():
         ({"fraction": 0.5, "macs": 0.5}, "needs `fraction`, or one or both"),
         ({"fraction": 1.0}, r"must be a number in \[0, 1\)"),
         ({"fraction": 50}, "Did you mean 0.5"),
-        ({"macs": 0.0}, "must be a fraction of the model"),
-        ({"macs": True}, "must be a fraction of the model"),
+        ({"macs": 0.0}, "a fraction of the model, or an absolute number"),
+        ({"macs": True}, "a fraction of the model, or an absolute number"),
         ({"parameters": 0.001}, "the smallest possible is"),
         ({"fraction": 0.5, "targets": "last"}, "cannot be removed: they are outputs of the model"),
         ({"fraction": 0.5, "targets": "nowhere"}, "nowhere"),

@@ -120,8 +120,31 @@ def test_the_last_unit_of_a_layer_stays():
     zeroed(first, [0, 1, 2], bias=[1.0, 2.0, 3.0])
     small, report = remove_zero_filters(model)
     assert small.get_layer("first").units == 1
-    assert report.set_index("layer").loc["first", "reason"] == "it is the last unit of its layer"
+    assert report.set_index("layer").loc["first", "reason"] == "its layer has no other unit"
     same(model, small, inputs(model))
+
+
+def test_what_reads_a_constant_twice_takes_it_over_once():
+    first, reader = L.Dense(6, name="first"), L.Dense(5, name="reader")
+    i, j = keras.Input((4,)), keras.Input((4,))
+    parts = [reader(ops.tanh(first(each))) for each in (i, j)]
+    model = keras.Model([i, j], L.Dense(2)(L.Concatenate()(parts)))
+    zeroed(first, [1, 5], bias=[0.4, -0.8])
+    small, _ = remove_zero_filters(model)
+    assert small.get_layer("first").units == 4
+    same(model, small, inputs(model))
+
+
+def test_one_sample_shows_no_constants():
+    first = L.Dense(6, name="first")
+    i, scale = keras.Input((4,)), keras.Input((1,))
+    model = keras.Model([i, scale], L.Dense(2, name="reader")(first(i) * scale))
+    zeroed(first, [1], bias=[0.4])
+    x = inputs(model)
+    for samples in (1, 3):
+        small, report = remove_zero_filters(model, sample=[each[:samples] for each in x])
+        assert "not constant" in report.set_index("layer").loc["first", "reason"]
+        same(model, small, x)
 
 
 def test_after_pruning_of_filters():
