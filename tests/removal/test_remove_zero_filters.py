@@ -114,6 +114,19 @@ def test_recurrent_units_and_embeddings():
     same(model, small, inputs(model))
 
 
+def test_a_recurrent_unit_that_reads_its_own_bias_stays():
+    rnn = L.SimpleRNN(6, name="rnn")
+    model = chain(rnn, L.Dense(3), shape=(7, 4))
+    kernel, recurrent, bias = rnn.get_weights()
+    kernel[:, 2] = recurrent[:, 2] = 0.0
+    bias[2] = 0.5
+    rnn.set_weights([kernel, recurrent, bias])
+    small, report = remove_zero_filters(model)
+    assert small.get_layer("rnn").units == 6
+    assert "reach 'rnn'" in report.set_index("layer").loc["rnn", "reason"]
+    same(model, small, inputs(model))
+
+
 def test_the_last_unit_of_a_layer_stays():
     first = L.Dense(3, name="first")
     model = chain(first, L.Dense(2), shape=(5,))
